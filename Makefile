@@ -1,0 +1,47 @@
+# `make` lists what can be done. python3 (3.11 to 3.13) and make suffice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test drill lint types imports check bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## build .venv from the hashed lock
+
+$(VENV)/.installed: requirements.lock build-constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: make install PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=$(CURDIR)/build-constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+run: install  ## demo: the simulated exchange and the daemon, in the foreground (Ctrl-C stops in order)
+	$(BIN)/python run.py start --mode demo
+
+test: install  ## all tests, drills included
+	$(BIN)/python -m pytest
+
+drill: install  ## only the drills on the running daemon
+	$(BIN)/python -m pytest tests/drills
+
+lint: install  ## ruff
+	$(BIN)/ruff check .
+
+types: install  ## mypy --strict
+	$(BIN)/mypy
+
+imports: install  ## the direction of imports
+	$(BIN)/lint-imports
+
+check: lint types imports  ## lint, types and imports
+
+bench: install  ## the benchmarks (docs/performance.md says what they mean)
+	$(BIN)/python -m benchmarks
+
+lock: install  ## make requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what install and the tests made (never data/)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
