@@ -392,7 +392,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
             settings = self.settings
             if settings is not None:
                 crash.write_record(
-                    settings.data_dir / "crash",
+                    settings.crash_dir,
                     utc_ns=self.clock.utc_ns(),
                     name=self.name,
                     incarnation=self.incarnation,

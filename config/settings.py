@@ -106,6 +106,28 @@ class Settings(Section):
         """Data products, each once, in order."""
         return tuple(dict.fromkeys(instrument.data_product for instrument in self.instruments))
 
+    @property
+    def store_dir(self) -> Path:
+        """Where this mode keeps its books; modes never share a store."""
+        return self.data_dir / self.mode
+
+    @property
+    def kill_file(self) -> Path:
+        """The kill latch. Anyone may create it; only ``release`` removes it."""
+        return self.data_dir / "KILL"
+
+    @property
+    def crash_dir(self) -> Path:
+        return self.data_dir / "crash"
+
+    def guard_groups(self) -> dict[str, tuple[str, ...]]:
+        """Guard actor name -> its data products: one each, or groups above ``guard.group_above`` symbols."""
+        products = self.data_products
+        if len(products) <= self.guard.group_above:
+            return {f"guard.{product}": (product,) for product in products}
+        size = self.guard.group_size
+        return {f"guard.group{n // size + 1}": products[n : n + size] for n in range(0, len(products), size)}
+
     def instrument(self, symbol: str) -> InstrumentSettings:
         """The instrument whose order product is ``symbol``; raises KeyError."""
         for instrument in self.instruments:

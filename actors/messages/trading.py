@@ -497,3 +497,62 @@ class VenueEvidence(Message):
     orders: tuple[VenueOrder, ...] = field(default=())
     fills: tuple[VenueFill, ...] = field(default=())
     asked_boot_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeTaken(Message):
+    """tracker -> gateway: this outcome is persisted; do not repeat it."""
+
+    client_order_id: str
+    what: str
+    """``submit``, ``cancel`` or ``edit``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureLine:
+    """Exposure of one symbol or base asset, quote currency: held, plus everything pending."""
+
+    key: str
+    held: Decimal
+    pending: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class RiskReport(Message):
+    """risk -> admin, metrics: once a second. None means that an input is missing, never zero."""
+
+    delivery: ClassVar[str] = "plain"
+    by_symbol: tuple[ExposureLine, ...]
+    by_asset: tuple[ExposureLine, ...]
+    total_exposure: Decimal | None
+    reserved: Decimal
+    unrealized: Decimal | None
+    equity: Decimal | None
+    """Allotted capital + realized + unrealized."""
+    high_water: Decimal | None
+    drawdown_pct: Decimal | None
+    loss_day: Decimal | None
+    loss_week: Decimal | None
+    cooldowns: tuple[tuple[str, int], ...]
+    """(symbol or *, ends at utc ns)"""
+    fees: FeeTier | None
+    unavailable: tuple[str, ...]
+    """Inputs that are missing right now and so stop entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayReport(Message):
+    """gateway -> admin, watchdog, metrics: once a second."""
+
+    delivery: ClassVar[str] = "plain"
+    queued: int
+    in_flight: int
+    abandoned: int
+    egress_count: int
+    clock_offset_ms: float | None
+    clock_error_ms: float | None
+    budget_second: float
+    """Requests still allowed in this second."""
+    budget_hour: int
+    key_checked: bool
+    can_trade: bool | None
