@@ -556,3 +556,53 @@ class GatewayReport(Message):
     budget_hour: int
     key_checked: bool
     can_trade: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLedger(Message):
+    """reconciler -> tracker: what the ledger holds; the answer ``LedgerFacts`` goes to the actor ``stamp.name``."""
+
+    request_id: str
+    since_utc_ns: int
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOrder:
+    """One order of the ledger. ``sent`` False: the intent was never handed to the gateway (or NOT_SENT proven)."""
+
+    client_order_id: str
+    order_id: str | None
+    symbol: str
+    side: Side
+    role: Role
+    state: OrderState
+    base_size: Decimal
+    filled_size: Decimal
+    limit_price: Decimal
+    stop_price: Decimal | None
+    created_utc_ns: int
+    changed_utc_ns: int
+    """Last change of state or filled size."""
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFacts(Message):
+    """tracker -> reconciler: the ledger in one transaction.
+
+    ``orders``: every non-terminal order, and every order created or changed at or after ``since_utc_ns``.
+    ``fills``: entry ids of all fills recorded whose trade time is at or after ``since_utc_ns``.
+    """
+
+    request_id: str
+    ready: bool
+    epoch: int
+    sequence: int
+    head: int
+    """The highest n given out in client order ids."""
+    orders: tuple[LedgerOrder, ...]
+    fills: tuple[str, ...]
+    positions: tuple[Position, ...]
+    at_boot_ns: int
+    tracker_incarnation: int
