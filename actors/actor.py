@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import os
 import re
-import sys
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,7 +29,8 @@ from actors import crash
 from actors.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from actors.instruments import HandlerWatch, Meter, resident_bytes
 from actors.log import Log
-from actors.messages.base import Command, Stamp, Undelivered
+from actors.messages.base import Command, Stamp
+from actors.messages.delivery import Undelivered
 from actors.messages.health import Directory, Heartbeat, Initialize, Peer, Started, StopChild
 from actors.ports import EventPort, TransportPort, Worker
 from config.settings import Settings
@@ -54,7 +54,8 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
     """
 
     beat_interval_s: float = 0.25
-    essential_peers: tuple[str, ...] = ()
+    handles_while_starting: bool = False
+    """Supervisors only: messages are handled before ``ready``, since starting is their work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,9 +165,8 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
             self._dispatch(*self._stash.popleft())
 
     def leave(self, code: int) -> None:
-        """End this process at once with an exit code; nothing runs after it."""
-        sys.stderr.flush()
-        os._exit(code)
+        """End this process with an exit code: nothing of the room runs after it, what was sent still goes out."""
+        raise SystemExit(code)
 
     # --- Thespian's entrance ---------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
             raise UnknownMessageError(f"{self.name} got poison back: {message.details}")
         elif isinstance(message, DeadEnvelope):
             self.meter.count("dead_letters")
-        elif not self._ready:
+        elif not self._ready and not self.handles_while_starting:
             if len(self._stash) >= MAX_STASHED:
                 raise BufferError(f"{self.name}: {MAX_STASHED} messages wait for restore")
             self._stash.append((message, sender))

@@ -38,16 +38,3 @@ class Command(Message):
 
     __slots__ = ()
     stamp: Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Undelivered(Message):
-    """transport -> sender: no acknowledgement came; the message was *maybe* delivered. Never sent again by itself.
-
-    ``reason``: ``closed`` (the receiver is gone), ``timeout``, ``refused`` or ``overflow`` (market data: a hole).
-    """
-
-    delivery: ClassVar[str] = "plain"
-    target: object
-    message: object
-    reason: str

@@ -302,3 +302,13 @@ class CrashFiled(Message):
 
     delivery: ClassVar[str] = "plain"
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubtreePeers(Message):
+    """child supervisor -> its parent: who lives below it now; the root makes the directory from these."""
+
+    urgent: ClassVar[bool] = True
+    supervisor: str
+    incarnation: int
+    peers: tuple[Peer, ...]

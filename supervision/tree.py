@@ -1,0 +1,122 @@
+"""The whole tree, declared in one place: names, order, strategies, limits, give-up policy.
+
+    run.py -> root supervisor
+      operations   metrics, alerts, admin, crash_reporter
+      watchdog
+      trading      tracker, gateway, risk, reconciler
+      market       feed, guards
+      decisions    strategist
+
+Start goes down this list, stop goes up. Only this module knows the rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from config.sections.watchdog import ActorLimits
+from config.settings import Settings
+from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
+
+SUPERVISOR = "supervision.supervisor.SupervisorActor"
+ACTORS = {
+    "metrics": "actors.metrics.actor.MetricsActor",
+    "alerts": "actors.alerts.actor.AlertsActor",
+    "admin": "actors.admin.actor.AdminActor",
+    "crash_reporter": "actors.crashes.actor.CrashReporterActor",
+    "watchdog": "supervision.watchdog.WatchdogActor",
+    "tracker": "actors.orders.actor.TrackerActor",
+    "gateway": "actors.gateway.actor.GatewayActor",
+    "risk": "actors.risk.actor.RiskActor",
+    "reconciler": "actors.reconciler.actor.ReconcilerActor",
+    "feed": "actors.feed.actor.FeedActor",
+    "guard": "actors.guard.actor.GuardActor",
+    "strategist": "actors.strategist.actor.StrategistActor",
+}
+TRADING_PARTS = ("tracker", "gateway", "risk", "reconciler", "feed", "strategist")
+"""What must have beaten before trading may start, with one guard per symbol."""
+
+VITAL = frozenset({"tracker", "gateway", "watchdog"})
+"""Without these nothing can be made safe: when they keep failing, the daemon ends and its host acts."""
+
+WARNED_BEFORE_KILL = frozenset({"tracker", "gateway"})
+"""Killing these in mid-request creates UNKNOWNs: REDUCE_ONLY first, SIGKILL 2 s later (3 s after the last beat)."""
+HANG_WARN_S = 1.8
+GUARD_MISSED_KILL_S = 3.0
+"""Guards beat once a second."""
+SUPERVISOR_MISSED_KILL_S = 2.0
+SUPERVISOR_STOP_S = 15.0
+
+
+def root_spec(settings: Settings) -> SupervisorSpec:
+    """The tree for this configuration."""
+    return SupervisorSpec(
+        "root",
+        (
+            _branch(settings, "operations", ("metrics", "alerts", "admin", "crash_reporter")),
+            _worker(settings, "watchdog", "watchdog"),
+            _branch(settings, "trading", ("tracker", "gateway", "risk", "reconciler")),
+            _market(settings),
+            _branch(settings, "decisions", ("strategist",)),
+        ),
+        intensity=_intensity(settings),
+    )
+
+
+def preload() -> None:
+    """Import every room before the fork: restarts then cost no import, and memory is shared."""
+    for path in (*ACTORS.values(), SUPERVISOR):
+        importlib.import_module(path.rpartition(".")[0])
+
+
+def _intensity(settings: Settings) -> Intensity:
+    limits = settings.supervision
+    return Intensity(limits.max_restarts, limits.period_s, limits.backoff_first_s, limits.backoff_max_s)
+
+
+def _branch(settings: Settings, name: str, workers: tuple[str, ...]) -> ChildSpec:
+    children = tuple(_worker(settings, worker, worker) for worker in workers)
+    return _supervisor(settings, name, children)
+
+
+def _market(settings: Settings) -> ChildSpec:
+    guards = tuple(
+        _worker(settings, name, "guard", {"products": products}) for name, products in settings.guard_groups().items()
+    )
+    return _supervisor(settings, "market", (_worker(settings, "feed", "feed"), *guards))
+
+
+def _supervisor(settings: Settings, name: str, children: tuple[ChildSpec, ...]) -> ChildSpec:
+    return ChildSpec(
+        name=name,
+        actor=SUPERVISOR,
+        kind="supervisor",
+        args={"spec": SupervisorSpec(name, children, intensity=_intensity(settings))},
+        give_up=GiveUp.END_DAEMON,
+        shutdown_s=SUPERVISOR_STOP_S,
+        start_deadline_s=settings.supervision.start_deadline_s,
+        missed_kill_s=SUPERVISOR_MISSED_KILL_S,
+    )
+
+
+def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | None = None) -> ChildSpec:
+    limits = _limits(settings, name, kind)
+    return ChildSpec(
+        name=name,
+        actor=ACTORS[kind],
+        args=args or {},
+        give_up=GiveUp.END_DAEMON if kind in VITAL else GiveUp.LEAVE_DOWN,
+        shutdown_s=settings.supervision.stop_deadline_s,
+        start_deadline_s=settings.supervision.start_deadline_s,
+        missed_kill_s=limits.missed_kill_s,
+        hang_warn_s=HANG_WARN_S if kind in WARNED_BEFORE_KILL else 0.0,
+    )
+
+
+def _limits(settings: Settings, name: str, kind: str) -> ActorLimits:
+    own = settings.watchdog.actors.get(name) or settings.watchdog.actors.get(kind)
+    if own is not None:
+        return own
+    if kind == "guard":
+        return settings.watchdog.default.model_copy(update={"missed_kill_s": GUARD_MISSED_KILL_S})
+    return settings.watchdog.default
