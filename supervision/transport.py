@@ -51,7 +51,9 @@ from supervision.transport_wire import (
 )
 
 _POLL_EVERY = 16  # handled messages
-_READS_PER_TURN = 64  # packets of one connection
+_READS_PER_TURN = 64  # packets of one connection, at most; few while there is little, to save the futile last read
+_EVERYTHING = 1_000_000
+_RESETS = 2
 _CREDIT_ACKS_TOGETHER = 8
 _MAILBOX_LIMIT = 50_000  # above it, messages stay in the kernel and the senders feel it
 _LONGEST_SLEEP_S = 1.0  # epoll does not count suspended time, the timers do
@@ -109,19 +111,20 @@ class TransportStats:
 class _Outbound:
     """A connection we send on; acknowledgements come back on it."""
 
-    __slots__ = ("address", "blocked", "sock", "state")
+    __slots__ = ("address", "blocked", "reads", "sock", "state")
 
     def __init__(self, sock: socket.socket, address: UnixAddress, limits: LinkLimits) -> None:
         self.sock = sock
         self.address = address
         self.state = OutboundLink(limits)
         self.blocked = False
+        self.reads = 1
 
 
 class _Inbound:
     """A connection somebody sends to us on. ``acks`` are owed to the sender."""
 
-    __slots__ = ("acks", "blocked", "closed", "peer_pid", "reassembly", "sender", "sock")
+    __slots__ = ("acks", "blocked", "closed", "peer_pid", "reads", "reassembly", "sender", "sock")
 
     def __init__(self, sock: socket.socket, peer_pid: int) -> None:
         self.sock = sock
@@ -131,6 +134,7 @@ class _Inbound:
         self.reassembly = Reassembly()
         self.blocked = False
         self.closed = False
+        self.reads = 1
 
 
 _current: UnixTransport | None = None
@@ -159,8 +163,8 @@ class UnixTransport:
         self.name = name
         self.myAddress = UnixAddress(name)
         self.children = Children(directory)
-        self.last_envelope: Envelope | None = None
         self.last_sent_boot_ns = 0
+        self._dequeued_boot_ns = 0
         self._listener = listener
         self._owner = threading.get_ident()
         self._limits = LinkLimits(
@@ -193,6 +197,13 @@ class UnixTransport:
         """Make this the transport that ``current_transport`` gives in this process."""
         global _current
         _current = self
+
+    @property
+    def last_envelope(self) -> Envelope | None:
+        """About the message now being handled; None before the first."""
+        if not self._handled:
+            return None
+        return Envelope(self.last_sent_boot_ns, self._dequeued_boot_ns, len(self._mailbox))
 
     # --- descriptors ---
 
@@ -273,8 +284,7 @@ class UnixTransport:
         self._tell_lost(target, link.state.submit(message, now))
         if self._ack_deadline_ns is None:
             self._ack_deadline_ns = link.state.next_deadline_ns()
-        if not link.blocked:
-            self._flush(link)
+        self._flush(link)
         return True
 
     def _nobody_listens(self, target: UnixAddress, message: object) -> bool:
@@ -317,23 +327,24 @@ class UnixTransport:
             self._epoll.modify(link.sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
 
     def _outbound_ready(self, link: _Outbound) -> None:
-        if not self._read_acks(link):
+        if not self._read_acks(link, link.reads):
             self._close_outbound(link)
         else:
             self._flush(link)  # acknowledgements may have freed credit
 
-    def _read_acks(self, link: _Outbound) -> bool:
-        """Take in all acknowledgements; False at the end of the connection."""
+    def _read_acks(self, link: _Outbound, most: int) -> bool:
+        """Take in up to ``most`` packets; False at the end of the connection."""
         resets = 0
-        while True:
+        for turn in range(most):
             try:
                 size = link.sock.recv_into(self._buffer)
             except BlockingIOError:
+                link.reads = max(turn, 1)
                 return True
             except ConnectionResetError:
                 # The peer died with unread messages; what it had sent before is still to be read, after this error.
                 resets += 1
-                if resets > 2:
+                if resets > _RESETS:
                     return False
                 continue
             except OSError:
@@ -341,19 +352,21 @@ class UnixTransport:
             if not size:
                 return False
             try:
-                packet = decode(bytes(self._view[:size]))
+                packet = decode(self._view[:size])
                 if packet.kind != ACK:
                     raise WireError(f"packet kind {packet.kind} on the way back")
-                link.state.acknowledge(decode_acks(packet.body))
+                link.state.acknowledge(decode_acks(packet))
             except WireError as error:
                 self._bad_packet(str(error))
                 return False
+        link.reads = min(2 * most, _READS_PER_TURN)
+        return True
 
     def _close_outbound(self, link: _Outbound) -> None:
         if self._out.get(link.address.name) is not link:
             return
         del self._out[link.address.name]
-        self._read_acks(link)
+        self._read_acks(link, _EVERYTHING)
         self._unregister(link.sock.fileno())
         link.sock.close()
         lost = link.state.close("closed")
@@ -400,14 +413,15 @@ class UnixTransport:
     def _read_some(self, link: _Inbound) -> bool:
         """Take in some packets; True when there may be more."""
         resets = 0
-        for _ in range(_READS_PER_TURN):
+        for turn in range(link.reads):
             try:
                 size = link.sock.recv_into(self._buffer)
             except BlockingIOError:
+                link.reads = max(turn, 1)
                 return False
             except ConnectionResetError:
                 resets += 1  # the sender died with unread acknowledgements; its last messages follow
-                if resets > 2:
+                if resets > _RESETS:
                     break
                 continue
             except OSError:
@@ -420,6 +434,7 @@ class UnixTransport:
                 self._bad_packet(str(error))
                 break
         else:
+            link.reads = min(2 * link.reads, _READS_PER_TURN)
             return True
         self._close_inbound(link)
         return False
@@ -501,7 +516,8 @@ class UnixTransport:
     def run(self, handler: object, maximumDuration: object = None) -> object:  # noqa: N803 - Thespian's name
         """Handle messages until aborted, until the handler says stop, or until the time (timedelta, seconds) is up.
 
-        ``handler`` None: return the first envelope. TransmitOnly: only empty the links; messages left to send.
+        ``handler`` None: return the first envelope. TransmitOnly: only hand to the kernel what may go; the number of
+        links that could not.
         """
         self._check_thread()
         deadline_ns = None if maximumDuration is None else _boot_ns() + round(_seconds(maximumDuration) * _NS)
@@ -535,7 +551,7 @@ class UnixTransport:
         if isinstance(message, WatchMessage):
             self._watch_queued.difference_update(message.ready)
         self.last_sent_boot_ns = delivery.sent_boot_ns
-        self.last_envelope = Envelope(delivery.sent_boot_ns, _boot_ns(), len(self._mailbox))
+        self._dequeued_boot_ns = _boot_ns()
         return ReceiveEnvelope(delivery.sender, message)
 
     def _poll(self, deadline_ns: int | None, wait: bool) -> None:
@@ -557,13 +573,16 @@ class UnixTransport:
             self._mailbox.put_event(Delivery(self.myAddress, WakeupMessage(period, payload), due_ns))
 
     def _sleep_s(self, deadline_ns: int | None) -> float:
-        nearest = [one for one in (deadline_ns, self._timers.next_due_ns(), self._ack_deadline_ns) if one is not None]
-        if not nearest:
+        nearest = self._timers.next_due_ns()
+        for other in (deadline_ns, self._ack_deadline_ns):
+            if other is not None and (nearest is None or other < nearest):
+                nearest = other
+        if nearest is None:
             return _LONGEST_SLEEP_S
-        return min(max(min(nearest) - _boot_ns(), 0) / _NS, _LONGEST_SLEEP_S)
+        return min(max(nearest - _boot_ns(), 0) / _NS, _LONGEST_SLEEP_S)
 
     def _drain(self, deadline_ns: int | None) -> int:
-        while waiting := sum(link.state.queued for link in self._out.values()):
+        while waiting := sum(link.state.sendable for link in self._out.values()):
             if deadline_ns is not None and _boot_ns() >= deadline_ns:
                 return waiting
             self._poll(deadline_ns, wait=True)

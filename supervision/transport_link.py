@@ -44,7 +44,7 @@ class LinkLimits:
     credit: int = 32
     waiting: int = 4096
     plain: int = 1024
-    acknowledged: int = 4096
+    acknowledged: int = 65_536
     ack_timeout_ns: int = 500_000_000
 
 
@@ -246,6 +246,11 @@ class OutboundLink:
         self._waiting.clear()
         self._unkeyed_waiting = self._plain_ready = 0
         return lost
+
+    @property
+    def sendable(self) -> bool:
+        """Something waits for the kernel, not for credit."""
+        return bool(self._current or self._urgent or self._ready)
 
     @property
     def queued(self) -> int:

@@ -45,6 +45,9 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._urgent) + len(self._events) + len(self._ordinary)
 
+    def __bool__(self) -> bool:
+        return bool(self._ordinary or self._urgent or self._events)
+
     def put(self, delivery: Delivery, urgent: bool = False) -> None:
         """Queue a message from an actor."""
         (self._urgent if urgent else self._ordinary).append(delivery)

@@ -6,8 +6,7 @@ A link opens with HELLO (the sender's socket name). DATA travels one way, ACK ba
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HELLO, DATA, CHUNK, ACK = 1, 2, 3, 4
 URGENT, ACKNOWLEDGE, CREDIT, LAST = 1, 2, 4, 8
@@ -35,9 +34,8 @@ class MessageTooLarge(ValueError):  # noqa: N818 - says what is wrong
     """A message whose pickle exceeds MAX_MESSAGE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """One received packet, its header decoded."""
+class Packet(NamedTuple):
+    """One received packet, its header decoded. ``body`` is only valid until the next packet is read."""
 
     kind: int
     flags: int
@@ -48,9 +46,10 @@ class Packet:
 
 def decode(packet: bytes | memoryview) -> Packet:
     """Split one packet into header and body; raises WireError."""
-    if len(packet) < HEADER_SIZE:
-        raise WireError(f"a packet of {len(packet)} bytes is shorter than its header")
-    kind, flags, sequence, sent_boot_ns = _HEADER.unpack_from(packet)
+    try:
+        kind, flags, sequence, sent_boot_ns = _HEADER.unpack_from(packet)
+    except struct.error as error:
+        raise WireError(f"a packet of {len(packet)} bytes is shorter than its header") from error
     if not HELLO <= kind <= ACK:
         raise WireError(f"unknown packet kind {kind}")
     return Packet(kind, flags, sequence, sent_boot_ns, memoryview(packet)[HEADER_SIZE:])
@@ -75,17 +74,20 @@ def encode_message(payload: bytes, flags: int, sequence: int, sent_boot_ns: int)
     return packets
 
 
-def encode_acks(sequences: Iterable[int]) -> list[bytes]:
-    """Packets that acknowledge these link sequence numbers, in any order."""
-    listed = list(sequences)
+def encode_acks(sequences: list[int]) -> list[bytes]:
+    """Packets that acknowledge these link sequence numbers, in any order; a single one fits the header."""
+    if len(sequences) == 1:
+        return [_HEADER.pack(ACK, 0, sequences[0], 0)]
     return [
-        _HEADER.pack(ACK, 0, 0, 0) + b"".join(map(_SEQUENCE.pack, listed[start : start + _ACKS_PER_PACKET]))
-        for start in range(0, len(listed), _ACKS_PER_PACKET)
+        _HEADER.pack(ACK, 0, 0, 0) + b"".join(map(_SEQUENCE.pack, sequences[start : start + _ACKS_PER_PACKET]))
+        for start in range(0, len(sequences), _ACKS_PER_PACKET)
     ]
 
 
-def decode_acks(body: memoryview) -> Iterator[int]:
+def decode_acks(packet: Packet) -> list[int]:
     """The sequence numbers in an ACK packet; raises WireError."""
-    if len(body) % _SEQUENCE.size:
-        raise WireError(f"an acknowledgement of {len(body)} bytes is cut")
-    return (value for (value,) in _SEQUENCE.iter_unpack(body))
+    if not packet.body:
+        return [packet.sequence]
+    if len(packet.body) % _SEQUENCE.size:
+        raise WireError(f"an acknowledgement of {len(packet.body)} bytes is cut")
+    return [value for (value,) in _SEQUENCE.iter_unpack(packet.body)]
