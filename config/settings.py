@@ -177,7 +177,10 @@ def make_settings(raw: Mapping[str, object], *, source: str, **fixed: object) ->
 
 def config_hash(settings: Settings) -> str:
     """Twelve hex digits over every effective value that decides behaviour (not where data lies or the epoch)."""
-    values = settings.model_dump(mode="json", exclude={"data_dir", "epoch", "config_hash", "build"})
+    apart = {"data_dir", "epoch", "config_hash", "build"}
+    if settings.mode == "demo":
+        apart.add("venue")  # the simulator's ports are new at every start
+    values = settings.model_dump(mode="json", exclude=apart)
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
 

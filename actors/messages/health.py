@@ -312,3 +312,11 @@ class SubtreePeers(Message):
     supervisor: str
     incarnation: int
     peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsAt(Message):
+    """metrics -> admin: where /metrics is, every 5 s and when the peers change."""
+
+    delivery: ClassVar[str] = "plain"
+    url: str

@@ -24,3 +24,5 @@ class VenueSettings(Section):
     key_file: Path | None = None
     visibility_delay_s: float = Field(default=2.0, ge=0, le=60)
     jwt_life_s: float = Field(default=120.0, ge=1, le=600)
+    control_url: str = ""
+    """The simulator's control endpoint, shown in status; empty at the real exchange."""
