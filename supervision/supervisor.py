@@ -33,6 +33,7 @@ from actors.messages.health import (
     SubtreePeers,
     TreeReport,
 )
+from config.paths import health_file
 from supervision.children import Child, exit_text
 from supervision.restart import Forget, GaveUp, GiveUp, RestartGroup, RestartPolicy, SupervisorSpec
 from supervision.transport import child_processes, current_transport
@@ -41,6 +42,8 @@ GAVE_UP_EXIT = 75
 """Exit code of a supervisor whose children kept failing, and of the daemon when a vital part did."""
 CHECK_S = 0.1
 PUBLISH_S = 0.005
+HEALTH_S = 0.5
+HEALTH_SILENCE_S = 4.0
 REPORT_TO = ("watchdog", "admin", "metrics")
 
 
@@ -67,6 +70,8 @@ class SupervisorActor(TradingActor):
         self._last_check_boot_ns = self.clock.boot_ns()
         self.every("check", CHECK_S, self._check)
         self.every("report", 1.0, self._report)
+        if self.name == "root":
+            self.every("health", HEALTH_S, self._touch_health, first_s=0.0)
         self._start_next()
         return False
 
@@ -315,6 +320,22 @@ class SupervisorActor(TradingActor):
             self.tell("watchdog", HangSuspected(name, child.incarnation, silent_s, warn_s))
         if now - child.hang_since_boot_ns >= child.spec.hang_warn_s * NS_PER_S:
             self._kill(child, f"hung: no beat for {silent_s:.1f} s")
+
+    def _touch_health(self) -> None:
+        """The outside's sign of life: earned while no child is silent beyond saving."""
+        now = self.clock.boot_ns()
+        silent = [
+            child.spec.name
+            for child in self.children.values()
+            if child.state is ChildState.RUNNING and child.silent_ns(now) > HEALTH_SILENCE_S * NS_PER_S
+        ]
+        if silent:
+            self.log.error("no_sign_of_life", because=silent)
+            return
+        try:
+            health_file(self.settings.data_dir).touch()
+        except OSError as error:
+            self.log.error("health file not written", error=str(error))
 
     # --- the directory and reports ---------------------------------------------------------------------
 

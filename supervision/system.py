@@ -60,6 +60,11 @@ class DaemonSystem:
 
     # --- talking ---
 
+    @property
+    def address(self) -> UnixAddress:
+        """Where the tree can write to this process."""
+        return self._transport.myAddress
+
     def create_root(self, actor_class: type | str, message: object | None = None) -> UnixAddress:
         """Create the actor whose end is the end of the tree, and send it its first message; raises SystemFailed."""
         self.root = self._create(RootActor, actor_class)

@@ -1,0 +1,56 @@
+"""Speaks to the admin actor's socket. Never starts an actor system: no socket means that nothing runs."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import orjson
+
+from config.paths import admin_socket
+
+Json = dict[str, object]
+
+
+class NotRunningError(Exception):
+    """No daemon answers for this data folder."""
+
+
+def ask(data_dir: Path, request: Mapping[str, object], timeout_s: float) -> Iterator[Json]:
+    """Send one request and yield the answers, the last one included.
+
+    Raises NotRunningError when nobody listens, TimeoutError when nothing comes for ``timeout_s``.
+    """
+    path = admin_socket(data_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotRunningError(f"no daemon runs on {data_dir} (nobody listens at {path})") from None
+        connection.sendall(orjson.dumps({"operator": operator(), **request}) + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                answer = orjson.loads(line)
+                if isinstance(answer, dict):
+                    yield answer
+
+
+def ask_once(data_dir: Path, request: Mapping[str, object], timeout_s: float) -> Json:
+    """The last answer to a request; raises as ``ask`` does, and ConnectionError when the daemon hung up."""
+    last: Json | None = None
+    for answer in ask(data_dir, request, timeout_s):
+        last = answer
+    if last is None:
+        raise ConnectionError("the daemon hung up without an answer")
+    return last
+
+
+def operator() -> str:
+    """Who is asking: the login name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

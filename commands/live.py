@@ -1,0 +1,18 @@
+"""``status --live``: is the tree alive, whatever its trading state? Judged by the age of one file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+HEALTH_MAX_AGE_S = 5.0
+"""The root touches the file every 0.5 s while all permanent children beat."""
+
+
+def is_alive(health_file: Path) -> bool:
+    """True while the health file is younger than HEALTH_MAX_AGE_S."""
+    try:
+        age_s = time.time() - health_file.stat().st_mtime
+    except OSError:
+        return False
+    return -HEALTH_MAX_AGE_S <= age_s <= HEALTH_MAX_AGE_S

@@ -1,0 +1,85 @@
+"""kill, halt, reduce, resume, release: say it to the daemon and show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import orjson
+
+from commands.ask import Json, NotRunningError, ask, operator
+from commands.latch import create_latch
+
+ANSWER_S = 90.0
+"""Longer than the admin waits for proof."""
+DONE, REFUSED, NOT_RUNNING = 0, 1, 2
+
+
+def operate(options: argparse.Namespace) -> int:
+    """Exit code 0: done and proven; 1: refused or not proven yet; 2: no daemon runs (a kill is latched all the same)."""
+    request: Json = {"verb": options.command, "reason": options.reason}
+    if options.command == "kill":
+        if options.cancel_all and not options.yes:
+            return _confirm_all(options)
+        create_latch(options.data_dir / "KILL", options.reason, operator())
+        request |= {"flatten": options.flatten, "cancel_all": options.cancel_all}
+    try:
+        last: Json = {}
+        for answer in ask(options.data_dir, request, ANSWER_S):
+            last = answer
+            if not options.json:
+                _show(answer)
+    except NotRunningError as error:
+        latched = " The kill is latched: the next start is KILLED." if options.command == "kill" else ""
+        print(f"{error}.{latched}", file=sys.stderr)
+        return NOT_RUNNING
+    except (OSError, ValueError) as error:
+        print(f"no whole answer: {error}", file=sys.stderr)
+        return REFUSED
+    if options.json:
+        sys.stdout.buffer.write(orjson.dumps(last) + b"\n")
+    return DONE if last.get("ok") is True else REFUSED
+
+
+def _confirm_all(options: argparse.Namespace) -> int:
+    """Name what would be left naked; do nothing."""
+    print("kill --all cancels protection too and leaves these positions naked:", file=sys.stderr)
+    try:
+        for answer in ask(options.data_dir, {"verb": "status"}, 5.0):
+            status = answer.get("status")
+            positions = status.get("positions", []) if isinstance(status, dict) else []
+            for position in positions:
+                print(f"  {position['symbol']}: {position['quantity']}, now {position['protection']}", file=sys.stderr)
+            if not positions:
+                print("  (none)", file=sys.stderr)
+    except (NotRunningError, OSError) as error:
+        print(f"  unknown: {error}", file=sys.stderr)
+    print("Add --yes to do it. Nothing was done.", file=sys.stderr)
+    return REFUSED
+
+
+def _show(answer: Json) -> None:
+    event = answer.get("event", "")
+    if event == "state":
+        print(f"state {answer.get('state')}: {', '.join(map(str, _list(answer.get('reasons')))) or 'no reasons'}")
+    elif event == "progress":
+        print(f"cancelled {answer.get('cancelled')}, not proven yet {answer.get('unproven')}")
+    elif event == "warning":
+        print(f"warning: {answer.get('text')}")
+    else:
+        _show_end(answer)
+
+
+def _show_end(answer: Json) -> None:
+    word = "done" if answer.get("ok") is True else "NOT DONE"
+    print(f"{word}: {answer.get('verb', '')} -> {answer.get('state', '')} {answer.get('error') or ''}".rstrip())
+    if "cancelled" in answer:
+        print(f"  cancelled {answer['cancelled']}, unproven {answer['unproven']}")
+    for position in _list(answer.get("positions")):
+        if isinstance(position, dict):
+            stop = f", stop at {position['stop_price']}" if position.get("stop_price") else ""
+            print(f"  {position['symbol']}: {position['quantity']} {position['protection']}{stop}")
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

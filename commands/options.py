@@ -1,0 +1,94 @@
+"""The command line's grammar. Kept free of heavy imports: ``status --live`` must answer within 100 ms."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+MODES = ("demo", "dry_run", "paper", "live")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="run.py", description="A supervised trading daemon for Coinbase spot.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _start(commands)
+    _status(commands)
+    _operator_commands(commands)
+    _export(commands)
+    _replay(commands)
+    _config(commands)
+    return parser
+
+
+def _data_dir(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("TRADING_DAEMON_DATA", "data")
+    parser.add_argument("--data-dir", type=Path, default=Path(default), help="where everything is kept (default: data)")
+
+
+def _start(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("start", help="run the daemon in the foreground")
+    parser.add_argument("--mode", choices=MODES, help="without it: demo")
+    _data_dir(parser)
+    parser.add_argument("--config-dir", type=Path, help="folder with app.yaml, policy.yaml and universe.yaml")
+    parser.add_argument("--symbols", help="trade these instead of universe.yaml's, e.g. BTC-USD,ETH-USD")
+    parser.add_argument(
+        "--simulator-source",
+        metavar="SOURCE",
+        help="demo: synthetic[:SEED] or replay:FILE[@SPEED] (SPEED a factor or max)",
+    )
+    parser.add_argument("--simulator-url", metavar="URL", help="demo: the control URL of a simulator that runs apart")
+    parser.add_argument("--simulator-ca", metavar="FILE", type=Path, help="demo: that simulator's CA file")
+    parser.add_argument("--for", dest="for_s", type=float, metavar="SECONDS", help="stop in order after this time")
+    parser.add_argument("--log-format", choices=("json", "text"))
+
+
+def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("status", help="ask the running daemon how it is (0 healthy, 1 not, 2 not running)")
+    _data_dir(parser)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--live", action="store_true", help="only whether the tree is alive, by its health file")
+
+
+def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    texts = {
+        "kill": "latch KILLED, cancel entries, prove it; protection stays",
+        "halt": "no entries, no strategy exits; protection stays",
+        "reduce": "no entries; exits go on",
+        "resume": "back to RUN after halt or reduce, and reset latched breakers",
+        "release": "remove the kill latch (the state is then HALTED until resume)",
+    }
+    for name, text in texts.items():
+        parser = commands.add_parser(name, help=text)
+        _data_dir(parser)
+        parser.add_argument("--reason", required=True, help="written to the audit file")
+        parser.add_argument("--json", action="store_true")
+        if name == "kill":
+            what = parser.add_mutually_exclusive_group()
+            what.add_argument("--flatten", action="store_true", help="sell own positions too")
+            what.add_argument("--all", dest="cancel_all", action="store_true", help="cancel protection too")
+            parser.add_argument("--yes", action="store_true", help="needed with --all: positions are left naked")
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("export", help="orders, fills, positions and PnL from the ledger")
+    _data_dir(parser)
+    parser.add_argument("--mode", choices=MODES, help="whose ledger (default: the only one there is)")
+    parser.add_argument("--json", action="store_true", help="accepted for clarity: the output is JSON")
+
+
+def _replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("replay", help="run a recording through feed, books and guards, at full speed")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true")
+
+
+def _config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("config", help="show or check the configuration")
+    parser.add_argument("--config-dir", type=Path)
+    _data_dir(parser)
+    parser.add_argument("--mode", choices=MODES, default="demo")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--show", action="store_true", help="effective values, secrets masked")
+    what.add_argument("--check", action="store_true", help="exit 0 when it can be used, else 2 with the reason")

@@ -1,0 +1,132 @@
+"""``run.py start``: prepare, start the venue (demo), start the tree, watch over it, stop in order."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+
+from actors.log import Log
+from commands import exits
+from commands.outer_ring import OuterRing
+from commands.prepare import (
+    LockedError,
+    Refused,
+    check_key_file,
+    load,
+    lock_data_dir,
+    next_epoch,
+    refuse_unbuilt_modes,
+)
+from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
+from config.settings import ConfigError, Settings, config_hash
+
+DEFAULT_SOURCE = "synthetic:1"
+
+
+def start(options: argparse.Namespace) -> int:
+    """Run the daemon until it is told to stop; its exit code (commands/exits.py)."""
+    mode = options.mode or "demo"
+    try:
+        _check_options(options, mode)
+        settings = load(options, mode, os.environ)
+        refuse_unbuilt_modes(mode, settings.data_dir)
+        check_key_file(settings)
+        lock = lock_data_dir(settings.data_dir)
+    except (ConfigError, Refused) as error:
+        return _refuse(str(error))
+    except LockedError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return exits.LOCKED
+    log = Log("run", mode, settings.log.form, settings.log.level)
+    log.info("starting", mode=mode, default_mode=options.mode is None, build=settings.build, pid=os.getpid())
+    simulator: EmbeddedSimulator | None = None
+    try:
+        if mode == "demo":
+            simulator, venue = _venue(options, settings)
+            settings = with_venue(settings, venue)
+        settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir)})
+        return _run_tree(settings, simulator, options.for_s, log)
+    except (Refused, SimulatorError) as error:
+        return _refuse(str(error))
+    finally:
+        if simulator is not None:
+            simulator.stop()
+        os.close(lock)
+
+
+def _run_tree(settings: Settings, simulator: EmbeddedSimulator | None, for_s: float | None, log: Log) -> int:
+    from supervision import tree
+
+    tree.preload()
+    gc.collect()
+    gc.freeze()
+    ring = OuterRing(settings, simulator, for_s, log)
+    return ring.run()
+
+
+def _check_options(options: argparse.Namespace, mode: str) -> None:
+    if options.for_s is not None and options.for_s <= 0:
+        raise Refused(f"--for {options.for_s}: expected a positive number of seconds")
+    simulated = options.simulator_source or options.simulator_url or options.simulator_ca
+    if simulated and mode != "demo":
+        raise Refused(f"--simulator-* belongs to demo, not to --mode {mode}")
+    if options.simulator_source and options.simulator_url:
+        raise Refused("--simulator-source and --simulator-url exclude each other: one simulator is enough")
+    source = options.simulator_source
+    if source:
+        problem = _problem_with_source(source)
+        if problem:
+            raise Refused(f"--simulator-source {source}: {problem}")
+
+
+def _problem_with_source(source: str) -> str:
+    kind, _, rest = source.partition(":")
+    if kind == "synthetic":
+        return "" if not rest or rest.isdigit() else f"the seed must be a whole number, found {rest!r}"
+    if kind != "replay" or not rest:
+        return "expected synthetic[:SEED] or replay:FILE[@SPEED]"
+    name, at, speed = rest.rpartition("@")
+    path = Path(name if at else rest)
+    if at and speed != "max":
+        try:
+            if float(speed) <= 0:
+                return f"the speed must be positive, found {speed!r}"
+        except ValueError:
+            return f"the speed must be a number or max, found {speed!r}"
+    return "" if path.is_file() else f"{path}: no such file"
+
+
+def _venue(options: argparse.Namespace, settings: Settings) -> tuple[EmbeddedSimulator | None, VenueAt]:
+    if options.simulator_url:
+        return None, find_simulator(options.simulator_url, options.simulator_ca)
+    source = _absolute_source(options.simulator_source or DEFAULT_SOURCE)
+    simulator = EmbeddedSimulator(settings.store_dir / "simulator", source, settings.symbols)
+    return simulator, simulator.wait_ready()
+
+
+def _absolute_source(source: str) -> str:
+    """The simulator runs in another folder: give it the whole path of a recording."""
+    kind, _, rest = source.partition(":")
+    return f"replay:{Path(rest).resolve()}" if kind == "replay" else source
+
+
+def with_venue(settings: Settings, venue: VenueAt) -> Settings:
+    """The settings with a simulated venue's addresses."""
+    update = {
+        "rest": venue.rest,
+        "ws": venue.ws,
+        "ws_user": venue.ws_user,
+        "control_url": venue.control_url,
+        "ca_file": venue.ca_file,
+        "key_file": venue.key_file,
+    }
+    changed = settings.model_copy(update={"venue": settings.venue.model_copy(update=update)})
+    return changed.model_copy(update={"config_hash": config_hash(changed)})
+
+
+def _refuse(text: str) -> int:
+    print("refused: " + text.replace("\n", "\n         "), file=sys.stderr)
+    return exits.REFUSED
