@@ -41,27 +41,25 @@ class Clock:
     def __init__(self, recorded_start_ns: int | None = None, speed: float = 1.0) -> None:
         self._recorded_start_ns = recorded_start_ns
         self._speed = speed
-        self._began_ns: int | None = None
-        self._at_least_ns = 0
+        self._base: tuple[int, int] | None = None  # venue time, and the monotonic time it was true at
 
     def now_ns(self) -> int:
         """Return the venue's time; it never goes back in a replay."""
         if self._recorded_start_ns is None:
             return time.time_ns()
-        if self._began_ns is None:
+        if self._base is None:
             return self._recorded_start_ns
-        elapsed = time.monotonic_ns() - self._began_ns
-        return max(self._at_least_ns, self._recorded_start_ns + round(elapsed * self._speed))
+        return self._base[0] + round((time.monotonic_ns() - self._base[1]) * self._speed)
 
     def begin(self) -> None:
         """Start a replay's time."""
-        if self._began_ns is None:
-            self._began_ns = time.monotonic_ns()
+        if self._recorded_start_ns is not None and self._base is None:
+            self._base = (self._recorded_start_ns, time.monotonic_ns())
 
     def reach(self, offset_ns: int) -> None:
         """Note that a replay got as far as this many ns after its start, at any speed."""
-        if self._recorded_start_ns is not None:
-            self._at_least_ns = max(self._at_least_ns, self._recorded_start_ns + offset_ns)
+        if self._recorded_start_ns is not None and self._recorded_start_ns + offset_ns > self.now_ns():
+            self._base = (self._recorded_start_ns + offset_ns, time.monotonic_ns())
 
 
 @dataclass(slots=True)
