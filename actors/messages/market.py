@@ -96,6 +96,9 @@ class MarketUpdate(Message):
     heartbeat_utc_ns: int
     """Exchange time of the newest heartbeat on the same gap-free connection (0: none yet)."""
     heartbeat_boot_ns: int
+    trades_until_utc_ns: int = 0
+    """Every trade up to this exchange time was handed over, now or before (0: not known). Stands still while
+    the connection is lost, until the trades since then are back (or a hole in their ids shows)."""
     merged: int = 0
     correlation_id: str = ""
 
