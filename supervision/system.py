@@ -10,6 +10,7 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 
@@ -57,6 +58,7 @@ class DaemonSystem:
         self._admin = admin
         self._admin_pidfd = os.pidfd_open(admin_pid)
         self._stopped: int | None = None
+        self._early: deque[object] = deque()  # came while we waited for the admin
 
     # --- talking ---
 
@@ -88,6 +90,8 @@ class DaemonSystem:
                 if isinstance(answer.actualAddress, UnixAddress):
                     return answer.actualAddress
                 raise SystemFailed(f"{name} was not created: {answer.errorStr or answer.errorCode}")
+            if answer is not None:
+                self._early.append(answer)
         raise SystemFailed(f"{name} was not created within {_START_DEADLINE_S} s")
 
     def tell(self, target: UnixAddress, message: object) -> None:
@@ -99,7 +103,7 @@ class DaemonSystem:
         """The next message to this process, Undelivered notices included; None when none came in time."""
         deadline = time.monotonic() + timeout_s
         while True:
-            answer = self._next(max(deadline - time.monotonic(), 0.0))
+            answer = self._early.popleft() if self._early else self._next(max(deadline - time.monotonic(), 0.0))
             if answer is None or not isinstance(answer, ActorSystemMessage):
                 return answer
 
@@ -132,7 +136,9 @@ class DaemonSystem:
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for the end of the admin; its status as ``poll`` gives it."""
-        select.select([self._admin_pidfd], [], [], max(timeout_s, 0.0))
+        waiting = select.poll()
+        waiting.register(self._admin_pidfd, select.POLLIN)
+        waiting.poll(max(timeout_s, 0.0) * 1000)
         return self.poll()
 
     def stop(self, deadline_s: float, message: object | None = None) -> int:

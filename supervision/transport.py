@@ -134,7 +134,7 @@ class _Inbound:
         self.reassembly = Reassembly()
         self.blocked = False
         self.closed = False
-        self.reads = 1
+        self.reads = 4
 
 
 _current: UnixTransport | None = None
@@ -359,7 +359,7 @@ class UnixTransport:
             except WireError as error:
                 self._bad_packet(str(error))
                 return False
-        link.reads = min(2 * most, _READS_PER_TURN)
+        link.reads = min(2 * link.reads, _READS_PER_TURN)
         return True
 
     def _close_outbound(self, link: _Outbound) -> None:
@@ -381,8 +381,13 @@ class UnixTransport:
                 self._event(Undelivered(target, one.message, one.reason))
 
     def _expire_acks(self, now_boot_ns: int) -> None:
-        for link in self._out.values():
-            self._tell_lost(link.address, link.state.expire(now_boot_ns))
+        # What was acknowledged while this actor was busy or stopped is not overdue.
+        for link in list(self._out.values()):
+            if self._read_acks(link, _EVERYTHING):
+                self._tell_lost(link.address, link.state.expire(now_boot_ns))
+                self._flush(link)
+            else:
+                self._close_outbound(link)
         deadlines = [link.state.next_deadline_ns() for link in self._out.values()]
         self._ack_deadline_ns = min((one for one in deadlines if one is not None), default=None)
 
@@ -403,6 +408,7 @@ class UnixTransport:
             link = _Inbound(sock, pid)
             self._in[sock.fileno()] = link
             self._register(sock.fileno(), select.EPOLLIN, lambda _fd, link=link: self._inbound_ready(link))  # type: ignore[misc]
+            self._inbound_ready(link)  # its first message is there already, mostly
 
     def _inbound_ready(self, link: _Inbound) -> None:
         if link.blocked:
