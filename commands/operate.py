@@ -16,7 +16,7 @@ DONE, REFUSED, NOT_RUNNING = 0, 1, 2
 
 
 def operate(options: argparse.Namespace) -> int:
-    """Exit code 0: done and proven; 1: refused or not proven yet; 2: no daemon runs (a kill is latched all the same)."""
+    """0: done and proven; 1: refused or not proven yet; 2: no daemon runs (a kill is latched all the same)."""
     request: Json = {"verb": options.command, "reason": options.reason}
     if options.command == "kill":
         if options.cancel_all and not options.yes:

@@ -1,4 +1,4 @@
-"""Everything that is decided before the first process starts: settings, keys, locks, epoch. Nothing starts on refusal."""
+"""What is decided before the first process starts: settings, keys, locks, epoch. A refusal starts nothing."""
 
 from __future__ import annotations
 

@@ -43,9 +43,7 @@ def page(found: Mapping[str, object]) -> Iterable[str]:
     yield f"  up {found['uptime_s']} s, epoch {found['epoch']}, build {found['build']}, config {found['config_hash']}"
     yield f"  lease age {found['lease_age_s']} s, metrics {found['metrics_url'] or 'not yet'}"
     yield ""
-    yield (
-        f"{'actor':<18}{'pid':>8}{'incarn.':>9}{'restarts':>9}  {'state':<11}{'lag ms':>8}{'p99 ms':>8}  progress (s ago)"
-    )
+    yield f"{'actor':<18}{'pid':>8}{'incarn.':>9}{'restarts':>9}  {'state':<11}{'lag ms':>8}{'p99 ms':>8}  progress"
     for actor in _maps(found.get("actors")):
         progress = ", ".join(f"{k} {v}" for k, v in _map(actor.get("progress")).items())
         lag, p99 = _cell(actor["mailbox_lag_ms"]), _cell(actor["handler_p99_ms"])
