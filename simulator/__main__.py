@@ -113,6 +113,7 @@ class Process:
 
     def __init__(self, options: argparse.Namespace, directory: Path) -> None:
         self._options, self._directory = options, directory
+        self._where: Json = {}
         directory.mkdir(parents=True, exist_ok=True)
         self._ca = options.ca or directory / "ca.pem"
         self._server_certificate = make_certificate(directory, self._ca)
@@ -161,6 +162,7 @@ class Process:
             loop.add_signal_handler(number, stop.set)
         host, _, port = self._options.listen.rpartition(":")
         app = web.Application()
+        app.router.add_get("/control/info", self._info)
         app.router.add_get("/ws", self.hub.handle)
         app.router.add_get("/ws-user", self.hub.handle)
         app.router.add_route("*", PREFIX + "/{tail:.*}", self._rest.handle)
@@ -169,7 +171,9 @@ class Process:
         tls.load_cert_chain(self._server_certificate)
         main = await _serve(app, host or "127.0.0.1", int(port), tls)
         control = Control(self.venue, self.hub, self.feed, self._options.control_token)
-        aside = await _serve(control.application(), "127.0.0.1", self._options.control_port, None)
+        beside = control.application()
+        beside.router.add_get("/control/info", self._info)
+        aside = await _serve(beside, "127.0.0.1", self._options.control_port, None)
         moving = asyncio.create_task(self.feed.run())
         self._announce(main.addresses[0][1], aside.addresses[0][1])
         waiting = asyncio.create_task(stop.wait())
@@ -188,6 +192,10 @@ class Process:
         if failed and isinstance(results[0], BaseException):
             raise results[0]
 
+    async def _info(self, _request: web.Request) -> web.StreamResponse:
+        """Where everything is: the ready line again, for clients that know one address only."""
+        return web.json_response(self._where)
+
     @staticmethod
     async def _unknown(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": "unknown", "error_details": "Not Found", "message": "Not Found"},
@@ -200,6 +208,7 @@ class Process:
             "ca_file": str(Path(self._ca).absolute()), "key_file": str(self._key.path.absolute()),
             "pid": os.getpid(),
         }
+        self._where.update(where)
         line = orjson.dumps(where).decode() + "\n"
         sys.stdout.write(line)
         sys.stdout.flush()
