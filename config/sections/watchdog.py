@@ -10,8 +10,9 @@ from config.sections.base import Section
 class ActorLimits(Section):
     """Limits of one actor (or of all: ``default``). warn: logged; trip: breaker; kill: by the parent.
 
-    Lag and handler p99 in milliseconds; missed_kill_s: seconds without a beat after which the parent kills.
-    progress_s: the named progress of the actor kind may not be older than this.
+    Lag and handler p99 in milliseconds; missed_trip_s, missed_kill_s: seconds without a beat after which the
+    breaker trips and the parent kills (never less than 2.5 of the actor's own beat intervals).
+    progress_s: the progress called ``progress`` (empty: the newest of all) may not be older; 0: not judged.
     """
 
     lag_warn_ms: float = Field(default=200.0, gt=0)
@@ -21,21 +22,44 @@ class ActorLimits(Section):
     missed_trip_s: float = Field(default=1.0, gt=0)
     missed_kill_s: float = Field(default=1.2, gt=0)
     progress_s: float = Field(default=0.0, ge=0)
+    progress: str = ""
 
 
 class WatchdogSettings(Section):
-    """lease_interval_s: between renewals. half_open_s: a self-healing breaker's probe time.
+    """lease_interval_s: between renewals. half_open_s: how long the cause of a self-healing breaker must be gone
+    before it is half open; doubles with every relapse up to hold_max_s. probe_s: how long it then stays half open.
 
     product_mode_s: between polls of product modes. own_lateness_ms: a judge later than this judges nobody.
+    connection_s: how long a connection that was live may be down before its breaker trips.
+    reconcile_overdue_s: entries stop when the last complete comparison is older.
+    alerts_down_s: entries stop when the alerts actor is silent for longer.
+    disk_free_bytes: entries stop when the disk of the data folder has less; disk_interval_s: between looks.
     """
 
     lease_interval_s: float = Field(default=0.25, gt=0, le=1)
     half_open_s: float = Field(default=5.0, gt=0, le=600)
+    hold_max_s: float = Field(default=600.0, gt=0, le=86_400)
+    probe_s: float = Field(default=2.0, gt=0, le=600)
     product_mode_s: float = Field(default=10.0, gt=0, le=120)
     own_lateness_ms: float = Field(default=500.0, gt=0)
+    connection_s: float = Field(default=2.0, gt=0, le=60)
+    reconcile_overdue_s: float = Field(default=120.0, gt=0, le=3600)
+    alerts_down_s: float = Field(default=60.0, gt=0, le=3600)
+    disk_free_bytes: int = Field(default=200_000_000, ge=0)
+    disk_interval_s: float = Field(default=10.0, gt=0, le=600)
     default: ActorLimits = ActorLimits()
     actors: dict[str, ActorLimits] = Field(default_factory=dict)
-    """By actor name, or by kind (the part of the name before the first dot)."""
+    """By actor name, or by kind (the part of the name before the first dot). Unnamed keys fall through:
+    name, then kind, then ``default``."""
+
+    def limits_for(self, name: str) -> ActorLimits:
+        """The limits of one actor: each key from the most specific place that sets it."""
+        found = self.default
+        for key in (name.split(".")[0], name):
+            entry = self.actors.get(key)
+            if entry is not None:
+                found = found.model_copy(update={field: getattr(entry, field) for field in entry.model_fields_set})
+        return found
 
 
 class SupervisionSettings(Section):

@@ -1,0 +1,263 @@
+"""``control.db``: breakers, operator state, trips and the audit of operator commands, durable.
+
+SQLite, WAL with synchronous=FULL: what is written has survived before it is leased. The watchdog is its one writer.
+What cannot be read is never replaced by defaults: ``CorruptControlError`` means HALTED until an operator resumes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.messages.control import OperatorCommand
+from actors.messages.health import BreakerName, BreakerState, TradingState
+from supervision.breakers import Breaker, Transition
+
+SCHEMA_VERSION = 1
+KEEP_EVENTS = 10_000
+"""Trips and audited commands that are kept; older ones are removed when the store is opened."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE operator (
+    id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, reason TEXT NOT NULL, operator TEXT NOT NULL,
+    at_utc_ns INTEGER NOT NULL) STRICT;
+CREATE TABLE breakers (
+    name TEXT NOT NULL, scope TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, since_utc_ns INTEGER NOT NULL,
+    trips INTEGER NOT NULL, effect TEXT NOT NULL, hold_s REAL NOT NULL, PRIMARY KEY (name, scope)) STRICT;
+CREATE TABLE transitions (
+    id INTEGER PRIMARY KEY, at_utc_ns INTEGER NOT NULL, breaker TEXT NOT NULL, scope TEXT NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, reason TEXT NOT NULL, source TEXT NOT NULL,
+    epoch INTEGER NOT NULL) STRICT;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, at_utc_ns INTEGER NOT NULL, request_id TEXT NOT NULL, verb TEXT NOT NULL,
+    reason TEXT NOT NULL, operator TEXT NOT NULL, accepted INTEGER NOT NULL, refusal TEXT NOT NULL,
+    state TEXT NOT NULL, epoch INTEGER NOT NULL) STRICT;
+"""
+
+
+class CorruptControlError(Exception):
+    """The store is missing although it existed, is damaged, or holds what this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorStanding:
+    """The trading state an operator last asked for."""
+
+    state: TradingState
+    reason: str
+    operator: str
+    at_utc_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One operator command and what became of it; ``refusal`` empty: it was carried out."""
+
+    command: OperatorCommand
+    at_utc_ns: int
+    refusal: str
+    state: TradingState
+    """The trading state an operator asks for after it."""
+
+
+def marker_path(path: Path) -> Path:
+    """Says that the store existed, so that a vanished one is not taken for a first start."""
+    return path.with_suffix(".made")
+
+
+class ControlStore:
+    """The open store. Writing methods raise ``sqlite3.Error`` when the disk refuses."""
+
+    def __init__(self, path: Path, *, epoch: int) -> None:
+        """Open or make the store; raises CorruptControlError or OSError."""
+        self.path = path
+        self._epoch = epoch
+        path.parent.mkdir(parents=True, exist_ok=True)
+        marker = marker_path(path)
+        if marker.exists() and not path.exists():
+            raise CorruptControlError(f"{path} existed and is gone")
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+            self._open()
+        except sqlite3.Error as error:
+            raise CorruptControlError(f"{path}: {error}") from error
+        _write_marker(marker)
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        found = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != ("ok",):
+            raise CorruptControlError(f"{self.path}: {found[0] if found else 'no answer to quick_check'}")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            if marker_path(self.path).exists():
+                raise CorruptControlError(f"{self.path} existed and is empty now")
+            self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise CorruptControlError(f"{self.path}: schema {version}, this build knows {SCHEMA_VERSION}")
+        for table in ("transitions", "audit"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?",  # noqa: S608 - fixed names
+                (KEEP_EVENTS,),
+            )
+
+    def read_standing(self) -> OperatorStanding | None:
+        """What the operator last asked for; None before the first time. Raises CorruptControlError."""
+        try:
+            row = self._db.execute("SELECT state, reason, operator, at_utc_ns FROM operator").fetchone()
+            return None if row is None else OperatorStanding(TradingState(row[0]), row[1], row[2], row[3])
+        except (sqlite3.Error, ValueError) as error:
+            raise CorruptControlError(f"{self.path}: operator state: {error}") from error
+
+    def read_breakers(self) -> tuple[Breaker, ...]:
+        """Every breaker that ever tripped, as last written. Raises CorruptControlError."""
+        query = "SELECT name, scope, state, reason, since_utc_ns, trips, effect, hold_s FROM breakers"
+        try:
+            return tuple(
+                Breaker(
+                    BreakerName(name), scope, BreakerState(state), reason, since, trips, TradingState(effect), hold_s, 0
+                )
+                for name, scope, state, reason, since, trips, effect, hold_s in self._db.execute(query)
+            )
+        except (sqlite3.Error, ValueError) as error:
+            raise CorruptControlError(f"{self.path}: breakers: {error}") from error
+
+    def read_meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def write_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def write_breakers(self, rows: Iterable[Breaker], moved: Iterable[Transition]) -> None:
+        """One transaction: the rows as they are now and what moved."""
+        with _Transaction(self._db):
+            self._db.executemany(
+                "INSERT OR REPLACE INTO breakers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (row.name, row.scope, row.state, row.reason, row.since_utc_ns, row.trips, row.effect, row.hold_s)
+                    for row in rows
+                ],
+            )
+            self._db.executemany(
+                "INSERT INTO transitions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (one.at_utc_ns, one.breaker, one.scope, one.before, one.after, one.reason, one.by, self._epoch)
+                    for one in moved
+                ],
+            )
+
+    def write_standing(self, standing: OperatorStanding) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO operator VALUES (1, ?, ?, ?, ?)",
+            (standing.state, standing.reason, standing.operator, standing.at_utc_ns),
+        )
+
+    def write_command(self, audited: AuditLine) -> None:
+        """Every operator command leaves a line, the refused ones too."""
+        command = audited.command
+        options = "".join(f" [{name}]" for name in ("flatten", "cancel_all") if getattr(command, name))
+        self._db.execute(
+            "INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                audited.at_utc_ns,
+                command.request_id,
+                command.verb,
+                command.reason + options,
+                command.operator,
+                not audited.refusal,
+                audited.refusal,
+                audited.state,
+                self._epoch,
+            ),
+        )
+
+    def audit_lines(self) -> list[tuple[str, str, str, bool]]:
+        """(verb, operator, reason, accepted), oldest first."""
+        query = "SELECT verb, operator, reason, accepted FROM audit ORDER BY id"
+        return [
+            (verb, operator, reason, bool(accepted)) for verb, operator, reason, accepted in self._db.execute(query)
+        ]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        finally:
+            if self._db.in_transaction:  # a refused commit leaves it open
+                self._db.execute("ROLLBACK")
+
+
+def set_aside(path: Path, utc_ns: int) -> Path:
+    """Move a damaged store (with its journal) out of the way, keep it for inspection; return where it went."""
+    target = path.with_name(f"{path.name}.corrupt-{utc_ns}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    marker_path(path).unlink(missing_ok=True)
+    return target
+
+
+def latch_exists(path: Path) -> bool:
+    """Whether the kill latch is there. What cannot be looked at counts as there."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return not path.parent.is_dir()
+    except OSError:
+        return True
+    return True
+
+
+def create_latch(path: Path, text: str) -> None:
+    """Create the kill latch durably (file and folder fsynced); one that exists stays as it is. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return
+    try:
+        os.write(fd, text.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _sync_folder(path.parent)
+
+
+def remove_latch(path: Path) -> None:
+    """Remove the kill latch durably. Raises OSError."""
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _write_marker(path: Path) -> None:
+    if path.exists():
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.fsync(fd)
+    os.close(fd)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
