@@ -1,0 +1,147 @@
+"""The order state machine: the state is a function of the facts, the facts only grow.
+
+Every source (gateway outcome, listing, user channel, fill) adds facts by ``join``-like steps that are
+commutative and idempotent, so that late, doubled and reordered messages end in the same state. An order is
+terminal only when its booked fills make up what the venue says was filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from actors.messages.trading import OrderState, OutcomeKind, VenueOrder
+
+ZERO = Decimal(0)
+
+# Coinbase docs: there is no PARTIALLY_FILLED; a GTD past its end is CANCELLED or EXPIRED alike. An answer read
+# earlier can arrive later, therefore a status only ever moves to a higher rank.
+_STATUS_RANK = {
+    "PENDING": 1,
+    "QUEUED": 1,
+    "OPEN": 2,
+    "EDIT_QUEUED": 3,
+    "CANCEL_QUEUED": 4,
+    "FAILED": 5,
+    "EXPIRED": 6,
+    "CANCELLED": 7,
+    "FILLED": 8,
+}
+_FINAL = frozenset({"FAILED", "EXPIRED", "CANCELLED", "FILLED"})
+_TRIGGERS = frozenset({"", "UNKNOWN_TRIGGER_STATUS", "INVALID_ORDER_TYPE", "STOP_PENDING", "STOP_TRIGGERED"})
+_OUTCOME_RANK = {OutcomeKind.UNKNOWN: 1, OutcomeKind.NOT_SENT: 2, OutcomeKind.REFUSED: 3, OutcomeKind.DONE: 4}
+
+
+class UnknownVenueStatusError(ValueError):
+    """The venue showed a status or trigger status that is on no list: nothing may be concluded from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """What is known of one order. ``filled`` is the sum of booked fills, ``venue_filled`` the venue's word.
+
+    ``lost``: whoever held the command is gone or silent, its fate must be asked for. ``absent``: proven that
+    the venue never had it.
+    """
+
+    size: Decimal
+    submitted: bool = False
+    outcome: OutcomeKind | None = None
+    lost: bool = False
+    absent: bool = False
+    order_id: str | None = None
+    venue_status: str | None = None
+    venue_filled: Decimal = ZERO
+    filled: Decimal = ZERO
+    cancel_requested: bool = False
+    triggered: bool = False
+
+    @property
+    def remaining(self) -> Decimal:
+        return max(ZERO, self.size - self.filled)
+
+    @property
+    def seen(self) -> bool:
+        """The venue itself has shown the order."""
+        return self.venue_status is not None
+
+    @property
+    def awaits_fills(self) -> bool:
+        """The venue speaks of fills that are not booked yet."""
+        return self.filled < self.venue_filled or (self.venue_status == "FILLED" and self.filled == 0)
+
+
+def with_outcome(facts: OrderFacts, kind: OutcomeKind, order_id: str | None) -> OrderFacts:
+    """Add the gateway's answer; a firmer one replaces a weaker one, never the other way."""
+    known = facts.outcome
+    firmer = kind if known is None or _OUTCOME_RANK[kind] > _OUTCOME_RANK[known] else known
+    return replace(facts, outcome=firmer, order_id=facts.order_id or order_id)
+
+
+def with_view(facts: OrderFacts, view: VenueOrder) -> OrderFacts:
+    """Add what the venue shows; raises UnknownVenueStatusError, and then nothing is changed."""
+    rank = _STATUS_RANK.get(view.status)
+    if rank is None:
+        raise UnknownVenueStatusError(f"status {view.status!r} of order {view.order_id}")
+    if view.trigger_status not in _TRIGGERS:
+        raise UnknownVenueStatusError(f"trigger status {view.trigger_status!r} of order {view.order_id}")
+    known = facts.venue_status
+    return replace(
+        facts,
+        order_id=facts.order_id or view.order_id,
+        venue_status=view.status if known is None or rank > _STATUS_RANK[known] else known,
+        venue_filled=max(facts.venue_filled, view.filled_size),
+        triggered=facts.triggered or view.trigger_status == "STOP_TRIGGERED",
+    )
+
+
+def with_fill(facts: OrderFacts, size: Decimal) -> OrderFacts:
+    """Add one newly booked fill (the ledger sees to it that each is added once)."""
+    return replace(facts, filled=facts.filled + size)
+
+
+def with_cancel(facts: OrderFacts) -> OrderFacts:
+    return replace(facts, cancel_requested=True)
+
+
+def with_loss(facts: OrderFacts) -> OrderFacts:
+    """Nobody will answer for this order any more."""
+    return replace(facts, lost=True)
+
+
+def with_absence(facts: OrderFacts) -> OrderFacts:
+    """It is proven that the venue never had the order."""
+    return replace(facts, absent=True)
+
+
+def state_of(facts: OrderFacts) -> OrderState:
+    """The state that follows from the facts."""
+    if facts.filled > 0 and facts.filled >= facts.size:
+        return OrderState.FILLED
+    if facts.venue_status in _FINAL and not facts.awaits_fills:
+        return _final_state(facts)
+    if not facts.seen and facts.filled == 0:
+        return _unseen_state(facts)
+    if facts.cancel_requested or facts.venue_status == "CANCEL_QUEUED":
+        return OrderState.PENDING_CANCEL
+    return OrderState.PARTIALLY_FILLED if facts.filled > 0 else OrderState.OPEN
+
+
+def _final_state(facts: OrderFacts) -> OrderState:
+    if facts.venue_status == "FILLED":
+        return OrderState.FILLED
+    if facts.venue_status == "EXPIRED":
+        return OrderState.EXPIRED
+    if facts.venue_status == "FAILED" and facts.filled == 0:
+        return OrderState.REJECTED
+    return OrderState.CANCELLED
+
+
+def _unseen_state(facts: OrderFacts) -> OrderState:
+    if facts.outcome is OutcomeKind.DONE:
+        return OrderState.PENDING_CANCEL if facts.cancel_requested else OrderState.OPEN
+    if facts.absent or facts.outcome in (OutcomeKind.REFUSED, OutcomeKind.NOT_SENT):
+        return OrderState.REJECTED
+    if facts.outcome is OutcomeKind.UNKNOWN or facts.lost:
+        return OrderState.UNKNOWN
+    return OrderState.SUBMITTING if facts.submitted else OrderState.INTENT

@@ -1,0 +1,192 @@
+"""What protects a position, computed from the venue's orders, and what has to be done about it.
+
+Pure. A position may have several protective orders: each newly filled part gets one of its own, so that nothing
+that already protects is touched when the position grows. The sum of open SELLs never exceeds what is owned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from actors.messages.market import ProductRules, Quote, Side
+from actors.messages.trading import OrderKind, OutcomeKind, Protection, Role
+from actors.orders import grid
+from actors.orders.booking import open_sells
+from actors.orders.records import OrderRecord
+
+ZERO = Decimal(0)
+PROTECTIVE_KINDS = frozenset({OrderKind.BRACKET_GTC, OrderKind.STOP_LIMIT_GTC})
+UNSUPPORTED = ("BRACKET_ORDER_NOT_SUPPORTED", "UNSUPPORTED_ORDER_CONFIGURATION")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Put one protective order: ``limit`` is the target of a bracket, the limit of a stop-limit."""
+
+    kind: OrderKind
+    size: Decimal
+    limit: Decimal
+    stop: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    client_order_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Sell by the hand-over: ``stop`` (triggered or overrun) or ``target`` (reached, and no bracket holds it)."""
+
+    reason: str
+
+
+Action = Place | Cancel | Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Where the position is to be sold, on the grid."""
+
+    stop: Decimal
+    stop_limit: Decimal
+    target: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything protection is judged from. ``orders``: the symbol's working orders; ``overdue``: ids of stops
+    that triggered longer ago than the grace; ``quote`` only when fresh."""
+
+    quantity: Decimal
+    orders: Sequence[OrderRecord]
+    rules: ProductRules | None
+    levels: Levels | None
+    quote: Quote | None = None
+    overdue: frozenset[str] = frozenset()
+    refused_kinds: frozenset[OrderKind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    status: Protection
+    covered: Decimal
+    actions: tuple[Action, ...] = field(default=())
+    why: str = ""
+
+
+def levels(
+    average_cost: Decimal,
+    stop: Decimal | None,
+    target: Decimal | None,
+    rules: ProductRules,
+    default_stop_bps: Decimal,
+    gap_bps: Decimal,
+) -> Levels:
+    """Stop, limit below it and target on the grid; without a planned stop one below the average cost."""
+    trigger = grid.floor_price(stop if stop is not None else grid.below(average_cost, default_stop_bps), rules)
+    limit = grid.floor_price(grid.below(trigger, gap_bps), rules)
+    above = None if target is None else grid.ceil_price(target, rules)
+    return Levels(max(trigger, rules.price_increment), max(limit, rules.price_increment), above)
+
+
+def is_protective(order: OrderRecord) -> bool:
+    return order.role is Role.PROTECTION and order.intent.kind in PROTECTIVE_KINDS and order.side is Side.SELL
+
+
+def covers(order: OrderRecord, overdue: frozenset[str]) -> bool:
+    """The venue has shown the order, whole and waiting for its trigger (or triggered a moment ago)."""
+    facts = order.facts
+    if not (is_protective(order) and order.working and facts.seen) or facts.cancel_requested:
+        return False
+    if facts.venue_status in ("CANCEL_QUEUED", "CANCELLED", "EXPIRED", "FAILED", "FILLED"):
+        return False
+    if facts.triggered:
+        return order.id not in overdue
+    return not spent_target(order)
+
+
+def spent_target(order: OrderRecord) -> bool:
+    """A bracket whose target is partly filled: the venue does not reprice it, the remainder has no stop."""
+    facts = order.facts
+    touched = facts.filled > 0 or facts.venue_filled > 0
+    return order.intent.kind is OrderKind.BRACKET_GTC and touched and not facts.triggered
+
+
+def judge(now: Situation) -> Judgement:
+    """How the position stands and what to do; the actions never let open SELLs exceed the quantity."""
+    if now.quantity <= 0:
+        left = tuple(Cancel(one.id, "flat") for one in _cancellable(now.orders))
+        return Judgement(Protection.FLAT, ZERO, left)
+    covered = sum((one.facts.remaining for one in now.orders if covers(one, now.overdue)), ZERO)
+    if now.rules is None or now.levels is None:
+        return Judgement(Protection.PROTECTED if covered >= now.quantity else Protection.NAKED, covered, (), "no_rules")
+    status = _status(now, covered, now.rules, now.levels)
+    return _with_actions(now, covered, status, now.rules, now.levels)
+
+
+def _status(now: Situation, covered: Decimal, rules: ProductRules, at: Levels) -> Protection:
+    if covered >= now.quantity:
+        return Protection.PROTECTED
+    rest = grid.floor_size(now.quantity - covered, rules)
+    if not grid.orderable(rest, at.stop_limit, rules):
+        # Below the venue's minimum nothing can be stopped or sold: it waits for the next entry.
+        return Protection.PROTECTED if covered > 0 else Protection.DUST
+    return Protection.NAKED
+
+
+def _with_actions(now: Situation, covered: Decimal, status: Protection, rules: ProductRules, at: Levels) -> Judgement:
+    if any(one.id in now.overdue and one.working for one in now.orders):
+        return Judgement(status, covered, (Exit("stop"),), "stop_unfilled")
+    excess = open_sells(list(now.orders)) - now.quantity
+    if excess > 0:
+        newest = list(reversed(_cancellable(now.orders)))
+        return Judgement(status, covered, tuple(Cancel(one.id, "excess") for one in newest[:1]), "excess")
+    spent = [one for one in _cancellable(now.orders) if spent_target(one)]
+    if spent:
+        return Judgement(status, covered, tuple(Cancel(one.id, "target_partly_filled") for one in spent), "spent")
+    if now.quote is not None and status is not Protection.DUST:
+        if now.quote.bid <= at.stop and status is Protection.NAKED and not _arriving(now):
+            return Judgement(status, covered, (Exit("stop"),), "below_stop")
+        if at.target is not None and now.quote.bid >= at.target and _target_unserved(now):
+            return Judgement(status, covered, (Exit("target"),), "above_target")
+    if status is not Protection.NAKED:
+        return Judgement(status, covered)
+    return _placement(now, covered, status, rules, at)
+
+
+def _placement(now: Situation, covered: Decimal, status: Protection, rules: ProductRules, at: Levels) -> Judgement:
+    if rules.trading_disabled or rules.cancel_only or rules.is_disabled or rules.auction_mode:
+        return Judgement(status, covered, (), "product_mode")  # Coinbase docs: no bracket is taken in an auction
+    size = grid.floor_size(now.quantity - open_sells(list(now.orders)), rules)
+    if not grid.orderable(size, at.stop_limit, rules):
+        return Judgement(status, covered, (), "on_its_way")
+    bracket = at.target is not None and OrderKind.BRACKET_GTC not in now.refused_kinds
+    if bracket and at.target is not None:
+        place = Place(OrderKind.BRACKET_GTC, size, at.target, at.stop)
+    else:
+        place = Place(OrderKind.STOP_LIMIT_GTC, size, at.stop_limit, at.stop)
+    return Judgement(status, covered, (place,), "naked")
+
+
+def _cancellable(orders: Sequence[OrderRecord]) -> list[OrderRecord]:
+    return [one for one in orders if is_protective(one) and one.facts.order_id and not one.facts.cancel_requested]
+
+
+def _arriving(now: Situation) -> bool:
+    """A protective order is on its way or being cancelled: wait for its fate before selling past it."""
+    return any(is_protective(one) and one.working and not one.facts.seen for one in now.orders)
+
+
+def _target_unserved(now: Situation) -> bool:
+    """The target lies above no resting bracket; a stop-limit alone does not take profit."""
+    brackets = [one for one in now.orders if one.intent.kind is OrderKind.BRACKET_GTC and one.working]
+    return not brackets and not _arriving(now)
+
+
+def unsupported(order: OrderRecord) -> bool:
+    """The venue does not take this kind of order on this product."""
+    return order.facts.outcome is OutcomeKind.REFUSED and any(text in order.reason for text in UNSUPPORTED)
