@@ -36,9 +36,7 @@ def configuration(intent: OrderIntent, now_utc_ns: int) -> Configuration:
             return {"limit_limit_gtc": {"base_size": size, "limit_price": limit, "post_only": False}}
         case OrderKind.LIMIT_GTD:
             end = to_rfc3339(_end(intent))
-            return {
-                "limit_limit_gtd": {"base_size": size, "limit_price": limit, "end_time": end, "post_only": False}
-            }
+            return {"limit_limit_gtd": {"base_size": size, "limit_price": limit, "end_time": end, "post_only": False}}
         case OrderKind.STOP_LIMIT_GTC:
             stop = _stop(intent)
             if intent.limit_price > stop:
@@ -55,9 +53,7 @@ def configuration(intent: OrderIntent, now_utc_ns: int) -> Configuration:
             stop = _stop(intent)
             if intent.limit_price <= stop:
                 raise IntentError(f"a bracket's target {intent.limit_price} must be above its stop {stop}")
-            return {
-                "trigger_bracket_gtc": {"base_size": size, "limit_price": limit, "stop_trigger_price": plain(stop)}
-            }
+            return {"trigger_bracket_gtc": {"base_size": size, "limit_price": limit, "stop_trigger_price": plain(stop)}}
 
 
 def _check_entry(intent: OrderIntent, now_utc_ns: int) -> None:
