@@ -66,7 +66,7 @@ class Sink(Actor):
     def __init__(self) -> None:
         self.ticks = 0
 
-    def receiveMessage(self, message: object, sender: object) -> None:
+    def receiveMessage(self, message: object, sender: object) -> None:  # noqa: N802 - Thespian's name
         if isinstance(message, Tick):
             self.ticks += 1
             if self.ticks % BATCH == 0:
@@ -78,7 +78,7 @@ class Sink(Actor):
 class Source(Actor):
     """Measures round trips and bursts to a sink, and makes background load."""
 
-    def receiveMessage(self, message: object, sender: object) -> None:
+    def receiveMessage(self, message: object, sender: object) -> None:  # noqa: N802 - Thespian's name
         if isinstance(message, Begin):
             self.boss, self.job, self.times, self.sent = sender, message, [], 0
             self.began = time.perf_counter()
@@ -127,7 +127,7 @@ class Source(Actor):
 class Restarter(Actor):
     """Kills its child and times the first message that the replacement handles."""
 
-    def receiveMessage(self, message: object, sender: object) -> None:
+    def receiveMessage(self, message: object, sender: object) -> None:  # noqa: N802 - Thespian's name
         if isinstance(message, Begin):
             self.boss, self.left, self.times, self.killed = sender, message.count, [], 0.0
             self.start_child()
@@ -150,7 +150,7 @@ class Restarter(Actor):
 
 
 class Sleeper(Actor):
-    def receiveMessage(self, message: object, sender: object) -> None:
+    def receiveMessage(self, message: object, sender: object) -> None:  # noqa: N802 - Thespian's name
         if message == "who":
             self.send(sender, ("pid", os.getpid()))
 
@@ -230,7 +230,7 @@ def _run_stock() -> dict[str, float] | dict[str, str]:
     if unshare is None:
         return {"skipped": "unshare is not installed"}
     environment = dict(os.environ, THESPIAN_BASE_IPADDR="127.0.0.1", THESPLOG_FILE=os.devnull)
-    command = [unshare, "-n", sys.executable, "-m", "benchmarks.transport", "--stock"]
+    command = [unshare, "-n", "-p", "-f", "--kill-child", sys.executable, "-m", "benchmarks.transport", "--stock"]
     root = Path(__file__).resolve().parent.parent
     try:
         done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=180)
@@ -240,7 +240,7 @@ def _run_stock() -> dict[str, float] | dict[str, str]:
 
 
 def run() -> dict[str, object]:
-    """Measure both bases; keys ``ours``, ``stock`` (figures, or ``skipped`` with the reason), ``ratios``, ``budget``."""
+    """Measure both bases; keys ``ours``, ``stock`` (or its ``skipped`` reason), ``ratios``, ``budget``."""
     from supervision.system import start_system
 
     directory = Path(tempfile.mkdtemp(prefix="bench-"))

@@ -79,9 +79,7 @@ class DaemonSystem:
         return self._create(PendingActor, actor_class)
 
     def _create(self, request: type[PendingActor], actor_class: type | str) -> UnixAddress:
-        name = (
-            actor_class if isinstance(actor_class, str) else f"{actor_class.__module__}.{actor_class.__qualname__}"
-        )
+        name = actor_class if isinstance(actor_class, str) else f"{actor_class.__module__}.{actor_class.__qualname__}"
         self._transport.send(self._admin, request(name, None, 1, None, globalName=None))
         deadline = time.monotonic() + _START_DEADLINE_S
         while (left := deadline - time.monotonic()) > 0:

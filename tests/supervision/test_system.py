@@ -101,7 +101,7 @@ def _boom(_actor: Probe, path: str) -> None:
 
 
 def _write_errors_to(_actor: Probe, path: str) -> bool:
-    sys.stderr = open(path, "a", buffering=1)  # pytest's capture does not see what a forked process writes
+    sys.stderr = open(path, "a", buffering=1)  # noqa: SIM115 - pytest's capture does not see what a forked process writes
     return True
 
 

@@ -382,7 +382,7 @@ def _watch_pipe(actor: Probe) -> bool:
 class Watcher(Probe):
     """Returns ThespianWatch once, then other things."""
 
-    def receiveMessage(self, message: object, sender: object) -> object:
+    def receiveMessage(self, message: object, sender: object) -> object:  # noqa: N802 - Thespian's name
         if message == "watch":
             self.pipe = os.pipe()
             return ThespianWatch([self.pipe[0]])

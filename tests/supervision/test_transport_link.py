@@ -181,7 +181,9 @@ def test_a_waiting_message_does_not_get_overtaken_when_credit_returns() -> None:
 
 def test_an_overflow_drops_the_queue_and_says_so_once_per_overflow() -> None:
     link = OutboundLink(LIMITS)
-    lost = [loss for number in range(LIMITS.credit + LIMITS.waiting + 3) for loss in link.submit(Quote(None, number), 0)]
+    lost = [
+        loss for number in range(LIMITS.credit + LIMITS.waiting + 3) for loss in link.submit(Quote(None, number), 0)
+    ]
     assert lost == [Lost(Quote(None, LIMITS.credit + LIMITS.waiting), "overflow")]
     _send_all(link)
     link.acknowledge(range(1, 5))
@@ -220,7 +222,7 @@ def test_every_message_is_either_acknowledged_or_reported_lost_and_credit_is_nev
     steps: list[tuple[str, object]],
 ) -> None:
     link = OutboundLink(LIMITS)
-    now = number = 0
+    now = 0
     sent, acknowledged, lost = [], Counter(), Counter()
     in_flight: list[tuple[int, object]] = []
     trades: set[int] = set()
@@ -243,8 +245,7 @@ def test_every_message_is_either_acknowledged_or_reported_lost_and_credit_is_nev
                 acknowledged[message.number] += 1
         link.acknowledge([sequence for sequence, _ in taken])
 
-    for what, value in steps:
-        number += 1
+    for number, (what, value) in enumerate(steps):
         if what == "acked":
             sent.append(number)
             lost.update(one.message.number for one in link.submit(Acked(number), now))

@@ -69,7 +69,7 @@ class Probe(Actor):
         self.seen: list[object] = []
         self.children: list[object] = []
 
-    def receiveMessage(self, message: object, sender: object) -> object:
+    def receiveMessage(self, message: object, sender: object) -> object:  # noqa: N802 - Thespian's name
         if isinstance(message, Run):
             result = message.function(self, *message.args)
             if result is not None:
