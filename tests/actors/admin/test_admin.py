@@ -1,0 +1,130 @@
+"""The admin actor: commands are audited, forwarded, and answered with effect and proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from actors.admin.actor import PROOF_S, AdminActor
+from actors.admin.door import Visit
+from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, PositionProof, StateChanged
+from actors.messages.health import Lease, TradingState
+from tests.actors.harness import ActorHarness, test_settings
+
+
+@pytest.fixture
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActorHarness:
+    monkeypatch.setattr(
+        "actors.admin.actor.Door", lambda path, receive: type("Closed", (), {"open": lambda self: None})()
+    )
+    settings = test_settings(tmp_path)
+    return ActorHarness(AdminActor, settings=settings, peers=["watchdog", "tracker"], name="admin").start()
+
+
+def visit(harness: ActorHarness, **request: object) -> Visit:
+    guest = Visit(dict(request))
+    harness.actor._receive_visit(guest)
+    return guest
+
+
+def answers(guest: Visit) -> list[dict[str, object]]:
+    found = []
+    while not guest._answers.empty():
+        answer = guest._answers.get()
+        if answer is not None:
+            found.append(answer)
+    return found
+
+
+def accept(harness: ActorHarness, state: TradingState = TradingState.KILLED) -> OperatorCommand:
+    command = harness.sent["watchdog"][-1]
+    assert isinstance(command, OperatorCommand)
+    harness.deliver(StateChanged(command.request_id, True, state, ("operator",)))
+    return command
+
+
+def audit(tmp_path: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in (tmp_path / "demo" / "audit.jsonl").read_bytes().splitlines()]
+
+
+def test_a_command_without_a_reason_is_refused(harness: ActorHarness) -> None:
+    assert answers(visit(harness, verb="halt", reason=" "))[0]["ok"] is False
+    assert harness.sent["watchdog"] == []
+
+
+def test_an_unknown_verb_is_answered_with_the_known_ones(harness: ActorHarness) -> None:
+    assert "status" in str(answers(visit(harness, verb="explode"))[0]["error"])
+
+
+def test_halt_is_done_when_the_watchdog_has_persisted_it_and_is_audited(harness: ActorHarness, tmp_path: Path) -> None:
+    guest = visit(harness, verb="halt", reason="drill", operator="anna")
+    assert answers(guest) == []
+    accept(harness, TradingState.HALTED)
+    (answer,) = answers(guest)
+    assert answer["ok"] is True
+    assert answer["state"] == "HALTED"
+    assert [(entry["what"], entry["operator"]) for entry in audit(tmp_path)] == [("asked", "anna"), ("done", "anna")]
+
+
+def test_a_refusal_of_the_watchdog_is_passed_on(harness: ActorHarness) -> None:
+    guest = visit(harness, verb="resume", reason="drill")
+    command = harness.sent["watchdog"][-1]
+    harness.deliver(StateChanged(command.request_id, False, TradingState.KILLED, (), "latched: release first"))
+    (answer,) = answers(guest)
+    assert answer["ok"] is False
+    assert answer["error"] == "latched: release first"
+
+
+def test_a_kill_ends_only_with_proof_and_names_every_position(harness: ActorHarness) -> None:
+    guest = visit(harness, verb="kill", reason="drill", flatten=True)
+    command = accept(harness)
+    assert command.verb is OperatorVerb.KILL
+    assert harness.take("tracker", OperatorCommand) == [command]
+    harness.deliver(CancelProof(command.request_id, False, 3, 2, ("td-a-1-e-4",), ()))
+    position = PositionProof("BTC-USD", "0.5", "PROTECTED", "60000", "0.5")
+    harness.deliver(CancelProof(command.request_id, True, 5, 0, (), (position,)))
+    said = answers(guest)
+    assert [answer["event"] for answer in said] == ["state", "progress", "done"]
+    assert said[-1]["positions"][0]["protection"] == "PROTECTED"
+
+
+def test_a_kill_goes_on_when_the_watchdog_is_dead(harness: ActorHarness) -> None:
+    harness.remove_peer("watchdog")
+    guest = visit(harness, verb="kill", reason="drill")
+    (command,) = harness.take("tracker", OperatorCommand)
+    harness.deliver(CancelProof(command.request_id, True, 0, 0, (), ()))
+    assert answers(guest)[-1]["ok"] is True
+
+
+def test_a_kill_is_repeated_to_a_tracker_that_restarts_until_it_answers(harness: ActorHarness) -> None:
+    visit(harness, verb="kill", reason="drill")
+    accept(harness)
+    harness.remove_peer("tracker")
+    harness.advance(2.0)
+    harness.take("tracker")
+    harness.restart_peer("tracker")
+    harness.advance(1.1)
+    assert harness.take("tracker", OperatorCommand)
+
+
+def test_without_proof_the_operator_hears_that_it_is_not_proven(harness: ActorHarness) -> None:
+    guest = visit(harness, verb="kill", reason="drill")
+    command = accept(harness)
+    harness.deliver(CancelProof(command.request_id, False, 1, 4, ("a", "b"), ()))
+    harness.advance(PROOF_S + 1)
+    last = answers(guest)[-1]
+    assert last["ok"] is False
+    assert last["unproven"] == 4
+
+
+def test_a_stale_lease_is_shown_as_halted_and_not_healthy(harness: ActorHarness) -> None:
+    lease = Lease(1, 1, 1, harness.clock.boot_ns(), TradingState.RUN, (), ())
+    harness.deliver(lease)
+    fresh = answers(visit(harness, verb="status"))[0]["status"]
+    harness.advance(3.0)
+    stale = answers(visit(harness, verb="status"))[0]["status"]
+    assert fresh["trading_state"] == "RUN"
+    assert stale["trading_state"] == "HALTED"
+    assert stale["healthy"] is False
