@@ -6,6 +6,7 @@ Used from the main thread only. Nothing here blocks: what the kernel does not ta
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import select
@@ -45,6 +46,9 @@ _RESETS = 2
 _CREDIT_ACKS_TOGETHER = 8
 _MAILBOX_LIMIT = 50_000  # above it, messages stay in the kernel and the senders feel it
 NS_PER_S = 1_000_000_000
+
+boot_ns = functools.partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+"""The boot clock, nanoseconds; a partial because every message reads it several times."""
 
 
 class WrongThread(RuntimeError):  # noqa: N818 - says what is wrong
@@ -216,7 +220,8 @@ class SocketLinks:
                 self._close_outbound(link)
                 return
             state.advance()
-        self._want_write(link, False)
+        if link.blocked:
+            self._want_write(link, False)
 
     def _want_write(self, link: _Outbound | _Inbound, wanted: bool) -> None:
         if link.blocked != wanted:
@@ -226,8 +231,8 @@ class SocketLinks:
     def _outbound_ready(self, link: _Outbound) -> None:
         if not self._read_acks(link, link.reads):
             self._close_outbound(link)
-        else:
-            self._flush(link)  # acknowledgements may have freed credit
+        elif link.blocked or link.state.sendable:
+            self._flush(link)  # the kernel has room again, or acknowledgements freed credit
 
     def _read_acks(self, link: _Outbound, most: int) -> bool:
         """Take in up to ``most`` packets; False at the end of the connection."""
@@ -401,9 +406,8 @@ class SocketLinks:
         if not link.acks:
             self._want_write(link, False)
             return
-        packets = encode_acks(link.acks)
         try:
-            for packet in packets:
+            for packet in encode_acks(link.acks):
                 link.sock.send(packet)
         except BlockingIOError:
             self._want_write(link, True)  # the sender does not read; an acknowledgement sent twice is harmless
@@ -412,7 +416,8 @@ class SocketLinks:
             link.acks.clear()  # it died; the read side will see the end
             return
         link.acks.clear()
-        self._want_write(link, False)
+        if link.blocked:
+            self._want_write(link, False)
 
     def _event(self, message: object) -> None:
         self._mailbox.put_event(Delivery(self.myAddress, message, boot_ns()))
@@ -454,8 +459,3 @@ class SocketLinks:
         self._in.clear()
         self._listener.close()
         self._epoll.close()
-
-
-def boot_ns() -> int:
-    """The boot clock, nanoseconds."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
