@@ -115,7 +115,7 @@ class SyntheticFeed:
         """Live through the time the venue was down: prices move on, orders in their way fill."""
         now = self._venue.now_ns()
         down_s = min(LONGEST_CATCH_UP_S, max(0.0, (now - since_ns) / NS_PER_S))
-        steps = min(900, round(down_s))
+        steps = min(300, round(down_s))
         for number in range(steps):
             at_ns = now - round(down_s * NS_PER_S * (steps - number) / steps)
             stretch = down_s * market_synthetic.STEPS_PER_S / steps

@@ -28,7 +28,7 @@ REGIMES = (
     ("calm", 0.6, 0.0, 2400), ("trend_up", 1.0, 0.06, 1200),
     ("trend_down", 1.0, -0.06, 1200), ("wild", 2.5, 0.0, 600),
 )
-JUMP_CHANCE = 1.0e-4
+JUMP_CHANCE = 5.0e-6  # one in about three hours
 TRADE_CHANCE = 0.10
 
 
@@ -101,7 +101,7 @@ class SyntheticMarket:
         if self._random.random() < stretch / length:
             self.regime = self._random.randrange(len(REGIMES))
         sigma = BASE_SIGMA * share
-        move = sigma * math.sqrt(stretch) * self._random.gauss(0, 1) + drift * sigma * stretch
+        move = sigma * math.sqrt(stretch) * self._random.gauss(0, 1) + drift * sigma * min(stretch, float(STEPS_PER_S))
         if self._random.random() < JUMP_CHANCE * stretch:
             move += self._random.choice((-1, 1)) * self._random.uniform(0.003, 0.010)
         self._mid = max(2.0, self._mid * math.exp(move))

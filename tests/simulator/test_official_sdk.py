@@ -414,6 +414,8 @@ def test_more_than_fifty_open_orders_come_in_batches(clean: SimulatorProcess, sd
     eventually(lambda: len(opened.of("user")) >= 2, "two batches")
     assert [len(f["events"][0]["orders"]) for f in opened.of("user")[:2]] == [50, 1]
     sdk.cancel_orders(ids)
+    # the SDK's close waits 10 s when more frames arrive than its queue holds
+    eventually(lambda: sum(o["status"] == "CANCELLED" for o in opened.orders()) == 51, "the cancels")
     opened.client.close()
 
 
