@@ -36,7 +36,9 @@ def engine(usd: str = "100000", btc: str = "100", **rules: object) -> Engine:
 _ids = itertools.count(1)
 
 
-def request(kind: str, side: str = BUY, product: str = BOOK, client_id: str = "", **config: object) -> dict[str, object]:
+def request(
+    kind: str, side: str = BUY, product: str = BOOK, client_id: str = "", **config: object
+) -> dict[str, object]:
     """Write a create_order body."""
     return {"client_order_id": client_id or f"test-{next(_ids)}", "product_id": product, "side": side,
             "order_configuration": {kind: config}}

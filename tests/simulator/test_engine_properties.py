@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from decimal import Decimal as D
+from decimal import Decimal
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,8 +12,8 @@ from simulator.terms import RefusalError
 from tests.simulator.market import BOOK, MS, T0, engine, request
 
 sides = st.sampled_from([BUY, SELL])
-ticks = st.integers(min_value=9700, max_value=10300).map(lambda n: D(n) / 100)
-sizes = st.integers(min_value=1, max_value=40).map(lambda n: D(n) / 10)
+ticks = st.integers(min_value=9700, max_value=10300).map(lambda n: Decimal(n) / 100)
+sizes = st.integers(min_value=1, max_value=40).map(lambda n: Decimal(n) / 10)
 
 actions = st.one_of(
     st.tuples(st.just("limit"), sides, sizes, ticks),
@@ -26,7 +26,7 @@ actions = st.one_of(
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("edit"), st.integers(0, 30), sizes, ticks),
     st.tuples(st.just("trade"), sides, sizes, ticks),
-    st.tuples(st.just("level"), sides, st.integers(0, 30).map(lambda n: D(n) / 10), ticks),
+    st.tuples(st.just("level"), sides, st.integers(0, 30).map(lambda n: Decimal(n) / 10), ticks),
     st.tuples(st.just("mode"), st.sampled_from(["online", "online", "auction_mode", "cancel_only"])),
     st.tuples(st.just("wait"), st.integers(1, 40)),
 )
@@ -61,9 +61,9 @@ def _do(venue: Engine, action: tuple[object, ...], now: int) -> None:
         if ids:
             venue.edit(ids[int(str(action[1])) % len(ids)], str(action[2]), str(action[3]), None, now)
     elif kind == "trade":
-        venue.on_trade(BOOK, D(str(action[3])), D(str(action[2])), str(action[1]), now)
+        venue.on_trade(BOOK, Decimal(str(action[3])), Decimal(str(action[2])), str(action[1]), now)
     elif kind == "level":
-        venue.on_levels(BOOK, [(str(action[1]), D(str(action[3])), D(str(action[2])))], now)
+        venue.on_levels(BOOK, [(str(action[1]), Decimal(str(action[3])), Decimal(str(action[2])))], now)
     elif kind == "mode":
         venue.set_mode(BOOK, str(action[1]), now)
     elif kind != "wait":
@@ -76,13 +76,13 @@ def _do(venue: Engine, action: tuple[object, ...], now: int) -> None:
 def _check(venue: Engine) -> None:
     for wallet in venue.wallets.rows():
         assert wallet.available >= 0, wallet
-        held = sum((o.hold for o in venue.orders.values() if o.hold_currency == wallet.currency), D(0))
+        held = sum((o.hold for o in venue.orders.values() if o.hold_currency == wallet.currency), Decimal(0))
         assert wallet.hold == held, wallet
     for order in venue.orders.values():
         mine = [fill for fill in venue.fills if fill.order_id == order.order_id]
-        assert order.filled_size == sum((f.size for f in mine), D(0))
-        assert order.filled_value == sum((f.size * f.price for f in mine), D(0))
-        assert order.fees == sum((f.commission for f in mine), D(0))
+        assert order.filled_size == sum((f.size for f in mine), Decimal(0))
+        assert order.filled_value == sum((f.size * f.price for f in mine), Decimal(0))
+        assert order.fees == sum((f.commission for f in mine), Decimal(0))
         assert order.remaining >= 0 or order.base_size is None
         if order.is_terminal:
             assert order.hold == 0 and not order.resting
@@ -91,12 +91,12 @@ def _check(venue: Engine) -> None:
         elif order.kind != "market_market_ioc":
             assert order.hold == venue.hold_needed(order)
         assert unpack_order(pack(order)) == order
-    bought = sum((f.size if f.side == BUY else -f.size for f in venue.fills), D(0))
+    bought = sum((f.size if f.side == BUY else -f.size for f in venue.fills), Decimal(0))
     paid = sum((f.commission + (f.size * f.price if f.side == BUY else -f.size * f.price)
-                for f in venue.fills), D(0))
+                for f in venue.fills), Decimal(0))
     btc, usd = venue.wallets["BTC"], venue.wallets["USD"]
-    assert btc.available + btc.hold == D(5) + bought
-    assert usd.available + usd.hold == D(1000) - paid
+    assert btc.available + btc.hold == Decimal(5) + bought
+    assert usd.available + usd.hold == Decimal(1000) - paid
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from decimal import Decimal as D
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def last_price(sdk: Any, product: str = "BTC-USD") -> D:
-    return D(sdk.get_product(product)["price"])
+def last_price(sdk: Any, product: str = "BTC-USD") -> Decimal:
+    return Decimal(sdk.get_product(product)["price"])
 
 
-def on_grid(price: D) -> str:
-    return str(price.quantize(D("0.01")))
+def on_grid(price: Decimal) -> str:
+    return str(price.quantize(Decimal("0.01")))
 
 
 def settled(sdk: Any, order_id: str, *statuses: str) -> Any:
@@ -61,7 +61,7 @@ def test_the_bundle_from_the_environment_is_enough_to_trust_the_venue(venue: Sim
 def test_accounts_show_available_and_hold(sdk: Any) -> None:
     rows = {row.currency: row for row in sdk.get_accounts().accounts}
     assert rows["USD"]["type"] == "ACCOUNT_TYPE_FIAT"
-    assert D(rows["BTC"].available_balance["value"]) + D(rows["BTC"].hold["value"]) > 0
+    assert Decimal(rows["BTC"].available_balance["value"]) + Decimal(rows["BTC"].hold["value"]) > 0
     one = sdk.get_account(rows["BTC"].uuid).account
     assert one.currency == "BTC"
 
@@ -97,7 +97,7 @@ def test_books_trades_and_bars_agree_with_each_other(sdk: Any) -> None:
     book = sdk.get_product_book("BTC-USD", limit=5)
     bids, asks = book.pricebook["bids"], book.pricebook["asks"]
     assert len(bids) == len(asks) == 5
-    assert D(bids[0]["price"]) > D(bids[4]["price"]) and D(bids[0]["price"]) < D(asks[0]["price"])
+    assert Decimal(bids[4]["price"]) < Decimal(bids[0]["price"]) < Decimal(asks[0]["price"])
     best = sdk.get_best_bid_ask(product_ids=["BTC-USD"]).pricebooks[0]
     assert best["bids"][0]["price"] == bids[0]["price"]
     trades = sdk.get_market_trades("BTC-USD", limit=50).trades
@@ -120,12 +120,12 @@ def test_too_many_bars_are_a_bad_argument(sdk: Any) -> None:
 def test_an_order_lives_from_create_over_edit_to_cancel(sdk: Any) -> None:
     price = last_price(sdk)
     client_id = new_id()
-    created = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", on_grid(price * D("0.9")))
+    created = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", on_grid(price * Decimal("0.9")))
     assert created.success and created.success_response["client_order_id"] == client_id
     order_id = created.success_response["order_id"]
     settled(sdk, order_id, "OPEN")
     assert order_id in [o.order_id for o in sdk.list_orders(order_status=["OPEN"]).orders]
-    assert sdk.edit_order(order_id, size="0.02", price=on_grid(price * D("0.85"))).success
+    assert sdk.edit_order(order_id, size="0.02", price=on_grid(price * Decimal("0.85"))).success
     edited = sdk.get_order(order_id).order
     assert edited.order_configuration.limit_limit_gtc.base_size == "0.02"
     assert len(edited.edit_history) == 1
@@ -140,11 +140,11 @@ def test_a_fill_is_listed_once_with_its_commission(sdk: Any) -> None:
     order_id = sdk.market_order_buy(new_id(), "ETH-USD", base_size="0.1").success_response["order_id"]
     order = settled(sdk, order_id, "FILLED")
     fills = sdk.get_fills(order_ids=[order_id]).fills
-    assert sum(D(f.size) for f in fills) == D("0.1")
-    assert sum(D(f.commission) for f in fills) == D(order.total_fees)
+    assert sum(Decimal(f.size) for f in fills) == Decimal("0.1")
+    assert sum(Decimal(f.commission) for f in fills) == Decimal(order.total_fees)
     assert {f.liquidity_indicator for f in fills} == {"TAKER"}
     tier = sdk.get_transaction_summary().fee_tier
-    assert D(order.total_fees) == D(order.filled_value) * D(tier["taker_fee_rate"])
+    assert Decimal(order.total_fees) == Decimal(order.filled_value) * Decimal(tier["taker_fee_rate"])
 
 
 def test_a_refusal_is_an_answer_with_success_false(sdk: Any) -> None:
@@ -155,7 +155,7 @@ def test_a_refusal_is_an_answer_with_success_false(sdk: Any) -> None:
 
 
 def test_the_same_client_order_id_returns_the_same_order(sdk: Any) -> None:
-    client_id, price = new_id(), on_grid(last_price(sdk) * D("0.8"))
+    client_id, price = new_id(), on_grid(last_price(sdk) * Decimal("0.8"))
     first = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", price).success_response["order_id"]
     second = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", price).success_response["order_id"]
     assert first == second
@@ -187,21 +187,21 @@ def test_orders_and_fills_come_in_pages_that_end(sdk: Any) -> None:
 def test_a_preview_tells_cost_and_refusal_without_booking(sdk: Any, venue: SimulatorProcess) -> None:
     before = len(venue.truth()["orders"])
     preview = sdk.preview_market_order_buy("BTC-USD", quote_size="100")
-    assert preview.errs == [] and D(preview.order_total) <= D(100)
+    assert preview.errs == [] and Decimal(preview.order_total) <= Decimal(100)
     assert sdk.preview_limit_order_gtc_buy("BTC-USD", "100", "60000").errs == ["PREVIEW_INSUFFICIENT_FUND"]
     assert len(venue.truth()["orders"]) == before
 
 
 def test_a_bracket_protects_and_fires_when_the_price_is_taken_through_it(sdk: Any, venue: SimulatorProcess) -> None:
     price = last_price(sdk)
-    stop, target = on_grid(price * D("0.98")), on_grid(price * D("1.1"))
+    stop, target = on_grid(price * Decimal("0.98")), on_grid(price * Decimal("1.1"))
     created = sdk.trigger_bracket_order_gtc_sell(new_id(), "BTC-USD", "0.05", target, stop)
     order_id = created.success_response["order_id"]
     settled(sdk, order_id, "OPEN")
-    venue.price("BTC-USD", price * D("0.97"))
+    venue.price("BTC-USD", price * Decimal("0.97"))
     order = settled(sdk, order_id, "FILLED")
     assert order.trigger_status == "STOP_TRIGGERED" and order.order_type == "BRACKET"
-    assert D(order.average_filled_price) > price * D("0.95")
+    assert Decimal(order.average_filled_price) > price * Decimal("0.95")
     venue.price("BTC-USD", price)
 
 
@@ -214,13 +214,12 @@ def test_portfolio_and_permissions_are_told(sdk: Any) -> None:
     assert any(row["asset"] == "USD" and row["is_cash"] for row in breakdown["spot_positions"])
 
 
-def test_unknown_things_are_404_in_json(sdk: Any) -> None:
-    for call in (lambda: sdk.get_order("no-such"), lambda: sdk.get_product("NOPE-USD"),
-                 lambda: sdk.get("/api/v3/brokerage/nothing")):
-        with pytest.raises(requests.HTTPError) as caught:
-            call()
-        assert caught.value.response.status_code == 404
-        assert "error" in caught.value.response.json()
+@pytest.mark.parametrize("path", ["orders/historical/no-such", "products/NOPE-USD", "nothing"])
+def test_unknown_things_are_404_in_json(sdk: Any, path: str) -> None:
+    with pytest.raises(requests.HTTPError) as caught:
+        sdk.get(f"/api/v3/brokerage/{path}")
+    assert caught.value.response.status_code == 404
+    assert "error" in caught.value.response.json()
 
 
 # -- authentication
@@ -234,7 +233,7 @@ def _call(venue: SimulatorProcess, token: str, path: str = "/api/v3/brokerage/ac
 
 
 def _key(venue: SimulatorProcess) -> tuple[str, str]:
-    content = json.loads(open(venue.key_file).read())
+    content = json.loads(Path(venue.key_file).read_text())
     return content["name"], content["privateKey"]
 
 
@@ -328,8 +327,8 @@ def test_all_channels_come_in_one_gapless_sequence(venue: SimulatorProcess, feed
     client.status(BOOKS)
     client.user([])
     eventually(lambda: len(feed.of("heartbeats")) >= 2, "two heartbeats")
-    price = D(venue.truth()["prices"]["BTC-USD"])  # type: ignore[call-overload]
-    venue.price("BTC-USD", price * D("1.001"))
+    price = Decimal(venue.truth()["prices"]["BTC-USD"])  # type: ignore[call-overload]
+    venue.price("BTC-USD", price * Decimal("1.001"))
     eventually(lambda: any(f["events"][0]["type"] == "update" for f in feed.of("market_trades")), "trades")
     venue.price("BTC-USD", price)
     frames = list(feed.frames)
@@ -348,22 +347,22 @@ def test_the_level2_book_stays_equal_to_the_venues(venue: SimulatorProcess, feed
     eventually(lambda: feed.of("l2_data"), "a snapshot")
     price = last_price(sdk)
     sdk.market_order_buy(new_id(), "BTC-USD", quote_size="3000")
-    sdk.limit_order_gtc_buy(new_id(), "BTC-USD", "0.01", on_grid(price * D("0.99")))
-    venue.price("BTC-USD", price * D("1.003"))
+    sdk.limit_order_gtc_buy(new_id(), "BTC-USD", "0.01", on_grid(price * Decimal("0.99")))
+    venue.price("BTC-USD", price * Decimal("1.003"))
 
-    def rebuilt() -> dict[str, dict[D, D]]:
-        book: dict[str, dict[D, D]] = {"bid": {}, "offer": {}}
+    def rebuilt() -> dict[str, dict[Decimal, Decimal]]:
+        book: dict[str, dict[Decimal, Decimal]] = {"bid": {}, "offer": {}}
         for frame in feed.of("l2_data"):
             for row in frame["events"][0]["updates"]:
-                side, level, size = book[row["side"]], D(row["price_level"]), D(row["new_quantity"])
+                side, level, size = book[row["side"]], Decimal(row["price_level"]), Decimal(row["new_quantity"])
                 side.pop(level, None) if size == 0 else side.__setitem__(level, size)
         return book
 
     def equal() -> bool:
         shown = sdk.get_product_book("BTC-USD", limit=1000).pricebook
         mine = rebuilt()
-        return (mine["bid"] == {D(r["price"]): D(r["size"]) for r in shown["bids"]}
-                and mine["offer"] == {D(r["price"]): D(r["size"]) for r in shown["asks"]})
+        return (mine["bid"] == {Decimal(r["price"]): Decimal(r["size"]) for r in shown["bids"]}
+                and mine["offer"] == {Decimal(r["price"]): Decimal(r["size"]) for r in shown["asks"]})
 
     eventually(equal, "the rebuilt book equals the venue's")
     venue.price("BTC-USD", price)
@@ -383,7 +382,7 @@ def test_trade_ids_join_snapshot_and_updates_without_hole(venue: SimulatorProces
 
 def test_the_user_channel_tells_an_orders_cumulative_state(clean: SimulatorProcess, sdk: Any) -> None:
     client_id, price = new_id(), last_price(sdk)
-    resting = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", on_grid(price * D("0.9")))
+    resting = sdk.limit_order_gtc_buy(client_id, "BTC-USD", "0.01", on_grid(price * Decimal("0.9")))
     order_id = resting.success_response["order_id"]
     settled(sdk, order_id, "OPEN")
     opened = Feed(clean, user_only=True)
@@ -406,7 +405,7 @@ def test_the_user_channel_tells_an_orders_cumulative_state(clean: SimulatorProce
 
 
 def test_more_than_fifty_open_orders_come_in_batches(clean: SimulatorProcess, sdk: Any) -> None:
-    price = on_grid(last_price(sdk) * D("0.5"))
+    price = on_grid(last_price(sdk) * Decimal("0.5"))
     ids = [clean.order(product_id="BTC-USD", side="BUY", order_configuration={
         "limit_limit_gtc": {"base_size": "0.0001", "limit_price": price}})["order_id"] for _ in range(51)]
     opened = Feed(clean)
@@ -426,8 +425,7 @@ def test_what_cannot_be_subscribed_gets_an_error_frame(venue: SimulatorProcess, 
     client = WSClient(on_message=anonymous.append, base_url=venue.ws, retry=False)
     client.open()
     client.subscribe([], ["heartbeats"])
-    client.websocket  # noqa: B018 - the client sends no user subscribe without a key, so it is sent by hand
-    client.run_with_exception = None
+    # without a key the client sends no user subscribe, so it is sent by hand
     raw = json.dumps({"type": "subscribe", "channel": "user", "product_ids": []})
     client.loop.call_soon_threadsafe(lambda: client.loop.create_task(client.websocket.send(raw)))
     eventually(lambda: any("authentication failure" in text for text in anonymous), "authentication failure")

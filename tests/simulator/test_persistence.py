@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal as D
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from tests.simulator.conftest import eventually, rest_client
 FREE = ["--private-rate", "0", "--public-rate", "0"]
 
 
-def on_grid(price: D) -> str:
-    return str(price.quantize(D("0.01")))
+def on_grid(price: Decimal) -> str:
+    return str(price.quantize(Decimal("0.01")))
 
 
-def price_of(venue: SimulatorProcess) -> D:
-    return D(venue.truth()["prices"]["BTC-USD"])  # type: ignore[call-overload]
+def price_of(venue: SimulatorProcess) -> Decimal:
+    return Decimal(venue.truth()["prices"]["BTC-USD"])  # type: ignore[call-overload]
 
 
 def test_after_kill_9_the_venue_is_as_it_was_and_its_key_and_ports_too(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_after_kill_9_the_venue_is_as_it_was_and_its_key_and_ports_too(tmp_path:
         sdk = rest_client(venue)
         price = price_of(venue)
         sdk.market_order_buy("bought", "BTC-USD", quote_size="500")
-        sdk.limit_order_gtc_buy("resting", "BTC-USD", "0.01", on_grid(price * D("0.9")))
+        sdk.limit_order_gtc_buy("resting", "BTC-USD", "0.01", on_grid(price * Decimal("0.9")))
         sdk.trigger_bracket_order_gtc_sell("stop", "BTC-USD", "0.5", on_grid(price * 2), on_grid(price / 2))
         eventually(lambda: sum(o["status"] == "OPEN" for o in venue.truth()["orders"]) == 2, "two open orders")
         before = venue.truth()
@@ -42,7 +42,7 @@ def test_after_kill_9_the_venue_is_as_it_was_and_its_key_and_ports_too(tmp_path:
         assert (Path(venue.key_file).read_text(), Path(venue.ca_file).read_bytes(), venue.rest) == (key, ca, where)
         assert Path(venue.key_file).stat().st_mode & 0o777 == 0o600
         again = rest_client(venue)
-        same = again.limit_order_gtc_buy("resting", "BTC-USD", "0.01", on_grid(price * D("0.9")))
+        same = again.limit_order_gtc_buy("resting", "BTC-USD", "0.01", on_grid(price * Decimal("0.9")))
         assert same.success_response["order_id"] in {o["order_id"] for o in before["orders"]}
         venue.price("BTC-USD", price / 2)
         states = {o["client_order_id"]: o["status"] for o in venue.truth()["orders"]}
@@ -68,17 +68,17 @@ def test_five_resting_stops_are_sold_while_the_venue_runs_alone() -> None:
         sdk = rest_client(venue)
         price = price_of(venue)
         for number in range(5):
-            stop = price * (D("0.99") - D(number) / 200)
-            sdk.stop_limit_order_gtc_sell(f"stop-{number}", "BTC-USD", "0.1", on_grid(stop * D("0.95")),
+            stop = price * (Decimal("0.99") - Decimal(number) / 200)
+            sdk.stop_limit_order_gtc_sell(f"stop-{number}", "BTC-USD", "0.1", on_grid(stop * Decimal("0.95")),
                                           on_grid(stop), "STOP_DIRECTION_STOP_DOWN")
         eventually(lambda: all(o["status"] == "OPEN" for o in venue.truth()["orders"]), "five open stops")
-        venue.price("BTC-USD", price * D("0.96"), ramp_s=0.5)
+        venue.price("BTC-USD", price * Decimal("0.96"), ramp_s=0.5)
         truth = venue.truth()
         assert [o["status"] for o in truth["orders"]] == ["FILLED"] * 5
-        assert sum(D(str(f["size"])) for f in truth["fills"]) == D("0.5")
-        assert venue.balances()["BTC"] == {"available": D("4.5"), "hold": D(0)}
+        assert sum(Decimal(str(f["size"])) for f in truth["fills"]) == Decimal("0.5")
+        assert venue.balances()["BTC"] == {"available": Decimal("4.5"), "hold": Decimal(0)}
         for order in truth["orders"]:
-            assert D(str(order["average_filled_price"])) > price * D("0.95")
+            assert Decimal(str(order["average_filled_price"])) > price * Decimal("0.95")
 
 
 def test_stops_that_the_market_passed_during_the_downtime_are_filled_at_the_restart(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_stops_that_the_market_passed_during_the_downtime_are_filled_at_the_rest
         sdk = rest_client(venue)
         price = price_of(venue)
         # tight on both sides: half a year's walk in the downtime crosses one of them
-        sdk.trigger_bracket_order_gtc_sell("tight", "BTC-USD", "0.1", on_grid(price * D("1.01")),
-                                           on_grid(price * D("0.99")))
+        sdk.trigger_bracket_order_gtc_sell("tight", "BTC-USD", "0.1", on_grid(price * Decimal("1.01")),
+                                           on_grid(price * Decimal("0.99")))
         eventually(lambda: venue.truth()["orders"][0]["status"] in {"OPEN", "FILLED"}, "the bracket is taken up")
         venue.kill()
         _age(tmp_path, days=6)

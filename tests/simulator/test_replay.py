@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from decimal import Decimal as D
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,22 @@ def test_one_connection_gets_the_recording_byte_for_byte_and_heartbeats_go_on_af
         # orders trade against the recorded book
         order_id = sdk.market_order_buy("replay-buy", "BTC-USD", base_size="0.3").success_response["order_id"]
         order = eventually(lambda: (o := sdk.get_order(order_id).order).status == "FILLED" and o, "the fill")
-        asks = [(D(p), D(q)) for p, q in expected["book"]["BTC-USD"]["top5_offers"]]
-        assert D(sdk.get_fills(order_ids=[order_id]).fills[-1].price) == asks[0][0]
-        assert D(order.filled_size) == D("0.3")
+        asks = [(Decimal(p), Decimal(q)) for p, q in expected["book"]["BTC-USD"]["top5_offers"]]
+        assert Decimal(sdk.get_fills(order_ids=[order_id]).fills[-1].price) == asks[0][0]
+        assert Decimal(order.filled_size) == Decimal("0.3")
         assert order.created_time.startswith("2026-08-09T21:06:1")
+
+
+def check_part(got: list[str], part: list[dict[str, Any]], channel: str) -> None:
+    """Hold what one connection got against its part of the recording."""
+    def data() -> list[dict[str, Any]]:
+        return [frame for frame in map(json.loads, list(got)) if frame["channel"] == channel]
+    eventually(lambda: len(data()) == len(part), f"all {channel} frames", 20)
+    assert [f["events"] for f in data()] == [f["events"] for f in part]
+    frames = [json.loads(text) for text in got]
+    assert [f["sequence_num"] for f in frames] == list(range(len(frames)))
+    acks = [f["events"][0]["subscriptions"] for f in frames if f["channel"] == "subscriptions"]
+    assert acks and all(list(ack) == [channel] for ack in acks)
 
 
 def test_two_connections_with_parts_of_it_are_each_numbered_from_zero(recording: Path) -> None:
@@ -76,15 +88,8 @@ def test_two_connections_with_parts_of_it_are_each_numbered_from_zero(recording:
                   and f["events"][0]["trades"][0]["product_id"] == "BTC-USD"]
         of_eth = [f for f in wanted if f["channel"] == "ticker"
                   and f["events"][0]["tickers"][0]["product_id"] == "ETH-USD"]
-        for got, part, channel in ((got_trades, of_btc, "market_trades"), (got_ticker, of_eth, "ticker")):
-            def data(got: list[str] = got, channel: str = channel) -> list[dict[str, Any]]:
-                return [f for f in map(json.loads, list(got)) if f["channel"] == channel]
-            eventually(lambda data=data, part=part: len(data()) == len(part), f"all {channel} frames", 20)
-            assert [f["events"] for f in data()] == [f["events"] for f in part]
-            frames = [json.loads(text) for text in got]
-            assert [f["sequence_num"] for f in frames] == list(range(len(frames)))
-            acks = [f["events"][0]["subscriptions"] for f in frames if f["channel"] == "subscriptions"]
-            assert acks and all(list(ack) == [channel] for ack in acks)
+        check_part(got_trades, of_btc, "market_trades")
+        check_part(got_ticker, of_eth, "ticker")
         trades.close()
         ticker.close()
 
