@@ -285,8 +285,9 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         due = self._timer_heap[0][0]
         if self._armed_boot_ns is None or due < self._armed_boot_ns:
             self._armed_boot_ns = due
-            wait_s = max(0.0, (due - self.clock.boot_ns()) / NS_PER_S)
-            self.wakeupAfter(timedelta(seconds=wait_s))
+            # Rounded up: a wake-up even a fraction of a microsecond early would find nothing due and not come again.
+            wait_us = max(0, -((self.clock.boot_ns() - due) // 1000))
+            self.wakeupAfter(timedelta(microseconds=wait_us))
 
     def _is_dead_timer(self, entry: tuple[int, int, str]) -> bool:
         timer = self._timers.get(entry[2])
