@@ -183,8 +183,9 @@ class UnixTransport(SocketLinks):
         return ReceiveEnvelope(delivery.sender, message)
 
     def _poll(self, deadline_ns: int | None, wait: bool) -> None:
-        for link in tuple(self._acks_due):
-            self._send_acks(link)
+        if self._acks_due:
+            for link in tuple(self._acks_due):
+                self._send_acks(link)
         timeout_s = self._sleep_s(deadline_ns) if wait else 0.0
         ended = []
         for fd, _event in self._epoll.poll(timeout_s, 256):

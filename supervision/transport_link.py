@@ -7,12 +7,12 @@ the receiving base took them out of its mailbox, and ``credit`` messages leave o
 
 from __future__ import annotations
 
-import pickle
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Literal, Protocol, cast
 
+from supervision.transport_pickle import dumps
 from supervision.transport_wire import (
     ACKNOWLEDGE,
     CREDIT,
@@ -154,7 +154,7 @@ class OutboundLink:
         self._in_credit[item.sequence] = item
 
     def _make_ready(self, item: _Outgoing) -> None:
-        payload = pickle.dumps(item.message, 5)
+        payload = dumps(item.message)
         packets = encode_message(payload, item.flags, self._next_sequence, item.sent_boot_ns)
         item.sequence = self._next_sequence
         self._next_sequence += 1
@@ -251,6 +251,11 @@ class OutboundLink:
     def sendable(self) -> bool:
         """Something waits for the kernel, not for credit."""
         return bool(self._current or self._urgent or self._ready)
+
+    @property
+    def starved(self) -> bool:
+        """Messages wait for credit: acknowledgements are wanted at once."""
+        return bool(self._waiting)
 
     @property
     def queued(self) -> int:

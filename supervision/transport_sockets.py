@@ -43,6 +43,7 @@ from supervision.transport_wire import (
 _READS_PER_TURN = 64  # packets of one connection, at most; few while there is little, to save the futile last read
 _EVERYTHING = 1_000_000
 _RESETS = 2
+_SENDS_BETWEEN_ACKS = 32
 _CREDIT_ACKS_TOGETHER = 8
 _MAILBOX_LIMIT = 50_000  # above it, messages stay in the kernel and the senders feel it
 NS_PER_S = 1_000_000_000
@@ -93,14 +94,15 @@ class TransportStats:
 class _Outbound:
     """A connection we send on; acknowledgements come back on it."""
 
-    __slots__ = ("address", "blocked", "reads", "sock", "state")
+    __slots__ = ("address", "blocked", "events", "sends", "sock", "state")
 
     def __init__(self, sock: socket.socket, address: UnixAddress, limits: LinkLimits) -> None:
         self.sock = sock
         self.address = address
         self.state = OutboundLink(limits)
         self.blocked = False
-        self.reads = 1
+        self.events = select.EPOLLRDHUP
+        self.sends = 0  # since acknowledgements were read
 
 
 class _Inbound:
@@ -178,13 +180,18 @@ class SocketLinks:
         if target.name == self.name:
             self._mailbox.put(Delivery(target, message, now), bool(getattr(message, "urgent", False)))
             return True
-        link = self._out.get(target.name) or self._open(target)
+        link = self._out.get(target.name)
+        if link is not None and link.sends >= _SENDS_BETWEEN_ACKS and not self._read_acks(link, _READS_PER_TURN):
+            self._close_outbound(link)
+            link = None
+        link = link or self._open(target)
         if link is None:
             return self._nobody_listens(target, message)
         if lost := link.state.submit(message, now):
             self._tell_lost(target, lost)
         if self._ack_deadline_ns is None:
             self._ack_deadline_ns = link.state.next_deadline_ns()
+        link.sends += 1
         self._flush(link)
         return True
 
@@ -205,43 +212,49 @@ class SocketLinks:
             return None
         link = _Outbound(sock, target, self._limits)
         self._out[target.name] = link
-        self._register(sock.fileno(), select.EPOLLIN, lambda _fd: self._outbound_ready(link))
+        self._register(sock.fileno(), link.events, lambda _fd: self._outbound_ready(link))
         return link
 
     def _flush(self, link: _Outbound) -> None:
         state = link.state
+        link.blocked = False
         while (packet := state.head()) is not None:
             try:
                 link.sock.send(packet)
             except BlockingIOError:
-                self._want_write(link, True)
-                return
+                link.blocked = True
+                break
             except OSError:
                 self._close_outbound(link)
                 return
             state.advance()
-        if link.blocked:
-            self._want_write(link, False)
+        self._arm(link)
 
-    def _want_write(self, link: _Outbound | _Inbound, wanted: bool) -> None:
-        if link.blocked != wanted:
-            link.blocked = wanted
-            self._epoll.modify(link.sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+    def _arm(self, link: _Outbound) -> None:
+        # An acknowledgement wakes nobody unless credit is wanted: that alone would double the cost of a message.
+        # They are read in passing, and before anything is called overdue. The end of the link always wakes.
+        events = select.EPOLLRDHUP
+        if link.blocked:
+            events |= select.EPOLLOUT
+        if link.state.starved:
+            events |= select.EPOLLIN
+        if events != link.events:
+            link.events = events
+            self._epoll.modify(link.sock.fileno(), events)
 
     def _outbound_ready(self, link: _Outbound) -> None:
-        if not self._read_acks(link, link.reads):
+        if not self._read_acks(link, _READS_PER_TURN):
             self._close_outbound(link)
-        elif link.blocked or link.state.sendable:
+        else:
             self._flush(link)  # the kernel has room again, or acknowledgements freed credit
 
     def _read_acks(self, link: _Outbound, most: int) -> bool:
         """Take in up to ``most`` packets; False at the end of the connection."""
-        resets = 0
-        for turn in range(most):
+        resets = link.sends = 0
+        for _ in range(most):
             try:
                 size = link.sock.recv_into(self._buffer)
             except BlockingIOError:
-                link.reads = max(turn, 1)
                 return True
             except ConnectionResetError:
                 # The peer died with unread messages; what it had sent before is still to be read, after this error.
@@ -261,7 +274,6 @@ class SocketLinks:
             except WireError as error:
                 self._bad_packet(str(error))
                 return False
-        link.reads = min(2 * link.reads, _READS_PER_TURN)
         return True
 
     def _close_outbound(self, link: _Outbound) -> None:
@@ -390,6 +402,11 @@ class SocketLinks:
         self._bad_packets += 1
         print(f"transport {self.name}: {why}", file=sys.stderr, flush=True)  # noqa: T201 - below the logger
 
+    def _want_write(self, link: _Inbound, wanted: bool) -> None:
+        if link.blocked != wanted:
+            link.blocked = wanted
+            self._epoll.modify(link.sock.fileno(), select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+
     def _acknowledge(self, delivery: Delivery) -> None:
         link = delivery.link
         assert isinstance(link, _Inbound)
@@ -430,6 +447,11 @@ class SocketLinks:
 
     def stats(self) -> TransportStats:
         """Counts for the heartbeat."""
+        for link in list(self._out.values()):
+            if not self._read_acks(link, _EVERYTHING):
+                self._close_outbound(link)
+            elif link.state.sendable:
+                self._flush(link)
         links = [link.state for link in self._out.values()]
         return TransportStats(
             queued_in=len(self._mailbox),
