@@ -49,26 +49,36 @@ class FeedClient:
         self.market = self._session("market", settings.data_products, first_epoch)
         self.user = self._session("user", (), first_epoch)
         self._sockets: dict[str, ClientConnection] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
         self._condemned: dict[str, str] = {}
         self._due: set[str] = set()
         self._shown_boot_ns: dict[str, int] = {}
         self._crossed_since: dict[str, int] = {}
 
     def run(self) -> None:
-        """Hold the connections until the process ends; returns or raises only when something is badly wrong."""
+        """Hold the connections until ``stop``; raises when something is badly wrong."""
         asyncio.run(self._main())
 
+    def stop(self) -> None:
+        """Let ``run`` return; may be called from any thread."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._stopped.set)
+
     async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
         tasks = [asyncio.create_task(self._hold(self.market, self.settings.venue.ws, self._on_market_frame))]
         if self.settings.venue.key_file is not None:
             tasks.append(asyncio.create_task(self._hold(self.user, self.settings.venue.ws_user, self._on_user_frame)))
         else:
             self.user.stopped(self.clock.boot_ns())
         tasks.append(asyncio.create_task(self._watch()))
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+        stop = asyncio.create_task(self._stopped.wait())
+        done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stop}:
             task.result()
-        raise RuntimeError("a part of the feed's loop ended")
+            raise RuntimeError("a part of the feed's loop ended")
 
     # --- one connection after another ------------------------------------------------------------------
 

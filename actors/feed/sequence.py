@@ -15,8 +15,7 @@ class SequenceVerdict(StrEnum):
 
 
 class SequenceCheck:
-    """Judges the numbers of one connection. The first frame may carry any number: what an earlier one would
-    have brought (a snapshot) is missed by the snapshot's deadline, not here."""
+    """Judges the numbers of one connection, from whatever number comes first (session.py judges that one)."""
 
     __slots__ = ("duplicates", "gaps", "last", "late", "lost")
 

@@ -71,6 +71,7 @@ class Session:
         self._attempt = 0
         self._since_boot_ns = 0
         self._sequence = SequenceCheck()
+        self._odd_start = False
         self._missing: dict[str, int] = {}
         self._asked: dict[str, int] = {}
 
@@ -105,6 +106,10 @@ class Session:
             self.last_reason = f"venue_error: {message}"
             return Acceptance.GIVE_UP if self.kind == "user" else Acceptance.IGNORE
         before = self._sequence.last
+        if before is None and self._starts_late(frame.sequence):
+            self.gaps += 1
+            self.last_reason = f"gap: the first frame is {frame.sequence}"
+            return Acceptance.GIVE_UP
         verdict = self._sequence.note(frame.sequence)
         if verdict is SequenceVerdict.GAP:
             self.gaps += 1
@@ -190,6 +195,13 @@ class Session:
             last_frame_boot_ns=self.last_frame_boot_ns,
             last_heartbeat_boot_ns=self.last_heartbeat_boot_ns,
         )
+
+    def _starts_late(self, first: int) -> bool:
+        """Numbers begin at 0 (measured): a later one means that the beginning, a snapshot perhaps, was lost.
+        Two connections in a row that begin so mean that the venue counts otherwise, and that is accepted."""
+        late = first != 0 and not self._odd_start
+        self._odd_start = first != 0
+        return late
 
     def _note_event(self, event: object, now: int) -> None:
         if isinstance(event, HeartbeatEvent):
