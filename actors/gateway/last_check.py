@@ -14,8 +14,6 @@ from actors.messages.trading import Role, SubmitOrder
 
 FLATTEN = "flatten:"
 """Correlation ids of an operator's flatten begin so."""
-MAX_HOLD = "max_hold:"
-"""Correlation ids of exits at the end of the maximum holding time begin so."""
 _CLOCK_SLACK_NS = 50_000_000
 
 
@@ -71,8 +69,6 @@ def _refuse_sell(command: SubmitOrder, grounds: Grounds) -> str | None:
         state = TradingState.KILLED
     reason = command.intent.correlation_id
     if command.intent.role is Role.PROTECTION or reason.startswith(FLATTEN) or state.rank < TradingState.HALTED.rank:
-        return None
-    if state is TradingState.HALTED and reason.startswith(MAX_HOLD):
         return None
     return f"state_{state.value.lower()}"
 

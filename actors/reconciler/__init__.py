@@ -1,0 +1,1 @@
+"""Compares ledger and exchange, reports, hands over evidence; never overwrites."""
