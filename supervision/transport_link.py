@@ -253,6 +253,11 @@ class OutboundLink:
         return bool(self._current or self._urgent or self._ready)
 
     @property
+    def out_of_credit(self) -> bool:
+        """The next credit message would have to wait, unless acknowledgements are there to be read."""
+        return len(self._in_credit) >= self._limits.credit
+
+    @property
     def starved(self) -> bool:
         """Messages wait for credit: acknowledgements are wanted at once."""
         return bool(self._waiting)

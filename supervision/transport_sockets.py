@@ -181,7 +181,7 @@ class SocketLinks:
             self._mailbox.put(Delivery(target, message, now), bool(getattr(message, "urgent", False)))
             return True
         link = self._out.get(target.name)
-        if link is not None and link.sends >= _SENDS_BETWEEN_ACKS and not self._read_acks(link, _READS_PER_TURN):
+        if link is not None and not self._read_acks_in_passing(link):
             self._close_outbound(link)
             link = None
         link = link or self._open(target)
@@ -194,6 +194,10 @@ class SocketLinks:
         link.sends += 1
         self._flush(link)
         return True
+
+    def _read_acks_in_passing(self, link: _Outbound) -> bool:
+        wanted = link.sends >= _SENDS_BETWEEN_ACKS or link.state.out_of_credit
+        return not wanted or self._read_acks(link, _READS_PER_TURN)
 
     def _nobody_listens(self, target: UnixAddress, message: object) -> bool:
         delivery = getattr(message, "delivery", "plain")

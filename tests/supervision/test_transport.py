@@ -205,6 +205,16 @@ def test_market_data_beyond_the_credit_waits_and_the_newest_wins(make: Make) -> 
     assert taken[-1].merged == 99
 
 
+def test_market_data_that_was_taken_gives_its_credit_back_before_anything_waits(make: Make) -> None:
+    a, b = make("a"), make("b")
+    for number in range(10 * UnixTransport.CREDIT):
+        a.send(b.myAddress, Quote("BTC", number))
+        assert receive(b, 1) == Quote("BTC", number)
+        if number % 8 == 7:
+            receive_all(b)  # sends the acknowledgements that are owed
+    assert a.stats().merged == 0
+
+
 def test_a_message_that_knows_how_to_merge_keeps_what_it_replaced(make: Make) -> None:
     a, b = make("a"), make("b")
     for number in range(UnixTransport.CREDIT + 3):
