@@ -41,6 +41,7 @@ class FeedActor(TradingActor):
     def __init__(self) -> None:
         super().__init__()
         self.outbox: Outbox
+        self._client: FeedClient | None = None
         self._thread: threading.Thread | None = None
         self._death: BaseException | None = None
         self._guard_of: dict[str, str] = {}
@@ -79,7 +80,7 @@ class FeedActor(TradingActor):
         """Start the thread that holds the connections."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         first_epoch = self.incarnation * EPOCHS_PER_INCARNATION
-        client = FeedClient(self.settings, self.clock, self.outbox, first_epoch)
+        client = self._client = FeedClient(self.settings, self.clock, self.outbox, first_epoch)
         _ = self.events  # made here: the mailbox watches it before the thread can use it
 
         def body() -> None:
