@@ -22,10 +22,11 @@ from simulator import feed as feeds
 from simulator import market_replay
 from simulator.auth import Key, make_certificate, write_private
 from simulator.control import Control
-from simulator.engine import Engine, Rules
+from simulator.engine import Engine
 from simulator.faults import Faults
 from simulator.products import listing
 from simulator.rest import PREFIX, Rest
+from simulator.rules import Rules
 from simulator.store import Store
 from simulator.values import Json
 from simulator.venue import Clock, Venue, portfolio_of

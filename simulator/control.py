@@ -106,9 +106,13 @@ class Control:
         self._venue.advance()
         self._hub.police()
 
+    def _book(self, body: Json) -> str:
+        """Name the book of the symbol asked for: an alias moves with its book."""
+        return self._venue.engine.products[str(body["symbol"])].book_id
+
     async def _price(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)
-        symbol, price = str(body["symbol"]), decimal_of(str(body["price"]))
+        symbol, price = self._book(body), decimal_of(str(body["price"]))
         if price <= 0:
             raise ValueError("price must be positive")
         await self._feed.move(symbol, price, float(str(body.get("ramp_s", 0))))
@@ -117,7 +121,7 @@ class Control:
 
     async def _market(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)
-        self._feed.freeze(str(body["symbol"]), body.get("frozen") is True)
+        self._feed.freeze(self._book(body), body.get("frozen") is True)
         return self._json({"symbol": body["symbol"], "frozen": body.get("frozen") is True})
 
     async def _balance(self, request: web.Request) -> web.StreamResponse:

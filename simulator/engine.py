@@ -5,22 +5,21 @@ from __future__ import annotations
 import heapq
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 
-from simulator.accounts import Wallet, Wallets
+from simulator import edits
+from simulator.accounts import Wallets
 from simulator.book import BUY, SELL, Book
 from simulator.matching import Matching
 from simulator.orders import (
     BRACKET_KINDS,
-    EDITABLE_KINDS,
     STOP_KINDS,
     Fill,
     Order,
-    PublicTrade,
     render_user_order,
 )
 from simulator.products import Product
+from simulator.rules import Changes, Rules
 from simulator.terms import (
     RefusalError,
     Terms,
@@ -33,36 +32,9 @@ from simulator.terms import (
     refuse,
     triggered_limit,
 )
-from simulator.values import NS_PER_S, ZERO, Json, decimal_of, floor_to, on_grid, rfc3339, text
+from simulator.values import NS_PER_S, ZERO, Json, decimal_of, floor_to, text
 
 MS = 1_000_000
-
-
-@dataclass(slots=True)
-class Rules:
-    """How the venue behaves where more than one reading is possible; docs/venue-assumptions.md has a row each."""
-
-    maker_rate: Decimal = Decimal("0.005")
-    taker_rate: Decimal = Decimal("0.009")
-    accept_delay_ms: int = 5
-    cancel_delay_ms: int = 20
-    gtd_end_status: str = "CANCELLED"
-    bracket_stop_survives_partial_target: bool = False
-    auction_cancels_brackets: bool = True
-    self_trade_prevention: bool = True
-    stop_orders_offered: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What happened since the last time somebody asked; orders and wallets in their newest state."""
-
-    orders: list[Order]
-    fills: list[Fill]
-    wallets: list[Wallet]
-    user_events: list[tuple[str, Json]]
-    trades: list[PublicTrade]
-    levels: dict[str, set[tuple[str, Decimal]]] = field(default_factory=dict)
 
 
 class Engine(Matching):
@@ -340,7 +312,8 @@ class Engine(Matching):
         self.wallets.move_hold(order.hold_currency, hold - order.hold)
         keeps_place = new_price == order.limit_price and new_size <= (order.base_size or ZERO)
         order.hold, order.base_size, order.limit_price, order.stop_price = hold, new_size, new_price, new_stop
-        self._write_edit(order, now_ns)
+        edits.write(order, now_ns)
+        self.touch(order, now_ns)
         if order.resting and not keeps_place:
             self.forget(order)
             if order.trigger_status == "STOP_PENDING":
@@ -354,65 +327,17 @@ class Engine(Matching):
         self.settle_triggers(now_ns)
         return "", ""
 
-    def _write_edit(self, order: Order, now_ns: int) -> None:
-        stop_name = "stop_trigger_price" if order.kind in BRACKET_KINDS else "stop_price"
-        config = {**order.config, "base_size": text(order.base_size or ZERO),
-                  "limit_price": text(order.limit_price or ZERO)}
-        if order.stop_price is not None:
-            config[stop_name] = text(order.stop_price)
-        order.config = config
-        order.edits.append({"price": config["limit_price"], "size": config["base_size"],
-                            "replace_accept_timestamp": rfc3339(now_ns)})
-        self.touch(order, now_ns)
-
     def check_edit(self, order_id: str, size: object, price: object, stop: object) -> tuple[str, str]:
         """Hold an edit against the rules; returns its reasons, both empty when it may go ahead."""
         order = self.orders.get(order_id)
         if order is None:
             return "ORDER_NOT_FOUND", ""
-        if order.pending_cancel:
-            return "CANNOT_EDIT_ORDER_PENDING_CANCEL", ""
-        if order.status != "OPEN":
-            return "ONLY_OPEN_ORDERS_CAN_BE_EDITED", ""
-        if order.kind not in EDITABLE_KINDS:
-            return "ONLY_LIMIT_ORDER_EDITS_SUPPORTED", ""
-        if order.quote_size is not None:
-            return "SIZE_IN_QUOTE_EDITS_NOT_ALLOWED", ""
-        if order.trigger_status == "STOP_TRIGGERED" and (stop or order.kind in BRACKET_KINDS):
-            return "CANNOT_EDIT_STOP_PRICE_FOR_TRIGGERED_ORDER", ""
-        return self._check_edit_values(order, size, price, stop)
-
-    def _check_edit_values(self, order: Order, size: object, price: object, stop: object) -> tuple[str, str]:
+        refused = edits.check_state(order, stop)
+        if refused:
+            return refused, ""
         product = self.products[order.product_id]
-        try:
-            new_size = decimal_of(size)
-        except ValueError:
-            return "INVALID_EDITED_SIZE", ""
-        try:
-            new_price = decimal_of(price)
-            new_stop = decimal_of(stop) if stop else order.stop_price
-        except ValueError:
-            return "INVALID_EDITED_PRICE", ""
-        if not on_grid(new_size, product.base_increment) or not new_size >= product.base_min_size:
-            return "INVALID_EDITED_SIZE", ""
-        if not on_grid(new_price, product.price_increment) or new_price <= 0:
-            return "INVALID_EDITED_PRICE", ""
-        if new_stop is not None and (not on_grid(new_stop, product.price_increment) or new_stop <= 0):
-            return "INVALID_EDITED_PRICE", ""
-        if new_size < order.filled_size:
-            return "CANNOT_EDIT_TO_BELOW_FILLED_SIZE", ""
-        if (new_size, new_price, new_stop) == (order.base_size, order.limit_price, order.stop_price):
-            return "EDIT_REQUEST_EQUAL_TO_ORIGINAL_REQUEST", ""
-        if self.mode_of(order.product_id) not in {"online", "limit_only", "post_only"}:
-            return "UNKNOWN_EDIT_ORDER_FAILURE_REASON", "PREVIEW_NOT_ALLOWED_BY_MARKET_STATE"
-        terms = Terms(order.kind, order.config, new_size, None, new_price, new_stop, order.stop_up,
-                      order.post_only, 0)
-        try:
-            if order.trigger_status != "STOP_TRIGGERED":
-                check_against_market(terms, order.side, self.books[order.book_id])
-        except RefusalError as refusal:
-            return "INVALID_EDITED_PRICE", refusal.preview
-        return "", ""
+        return edits.check_values(order, product, self.mode_of(order.product_id), self.books[order.book_id],
+                                  (size, price, stop))
 
     # -- modes
 

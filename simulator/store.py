@@ -8,8 +8,9 @@ from pathlib import Path
 
 import orjson
 
-from simulator.engine import Changes, Engine
+from simulator.engine import Engine
 from simulator.orders import pack, unpack_fill, unpack_order
+from simulator.rules import Changes
 from simulator.values import Json
 
 _SCHEMA = """

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from simulator.engine import Changes, Engine
+from simulator.engine import Engine
 from simulator.faults import Faults
 from simulator.orders import Order
+from simulator.rules import Changes
 from simulator.store import Store
 from simulator.tape import Tape, TapeTrade
 from simulator.values import NS_PER_S, Json, rfc3339

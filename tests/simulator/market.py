@@ -6,9 +6,10 @@ import itertools
 from decimal import Decimal
 
 from simulator.book import BUY, SELL
-from simulator.engine import Engine, Rules
+from simulator.engine import Engine
 from simulator.orders import Order
 from simulator.products import listing
+from simulator.rules import Rules
 from simulator.terms import RefusalError
 
 D = Decimal

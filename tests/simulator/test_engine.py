@@ -113,6 +113,8 @@ def test_an_order_that_the_other_sides_book_runs_into_is_filled_as_maker() -> No
     venue.on_levels(BOOK, [(BUY, Decimal("101.2"), Decimal(2))], T0 + S)
     assert order.filled_size == Decimal(2)
     assert venue.fills[0].is_maker and venue.fills[0].price == Decimal(101)
+    venue.on_levels(BOOK, [(BUY, Decimal(50), Decimal(1))], T0 + S)
+    assert order.filled_size == Decimal(2), "the same displayed size must not fill twice"
 
 
 def test_a_marketable_limit_takes_and_then_rests() -> None:
