@@ -104,7 +104,9 @@ def compare(
     known = {order.client_order_id: order for order in ledger.orders}
     found: list[Found] = []
     wanted: dict[str, VenueOrder] = {}
-    found += _strangers(listed.values(), known, ledger.head, me, venue.since_utc_ns + settle_ns, wanted)
+    found += _strangers(
+        listed.values(), known, ledger.head, me, venue.since_utc_ns + settle_ns, venue.asked_utc_ns, wanted
+    )
     for order in ledger.orders:
         shown = by_client_id.get(order.client_order_id) or (listed.get(order.order_id) if order.order_id else None)
         if shown is not None and order.state in (OrderState.SUBMITTING, OrderState.UNKNOWN):

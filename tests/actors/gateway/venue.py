@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -48,7 +47,12 @@ class LiveHarness(ActorHarness):
 
     def __init__(self, settings: Settings, *, incarnation: int = 1) -> None:
         super().__init__(
-            GatewayActor, settings=settings, peers=PEERS, name="gateway", clock=SystemClock(), incarnation=incarnation  # type: ignore[arg-type]
+            GatewayActor,
+            settings=settings,
+            peers=PEERS,
+            name="gateway",
+            clock=SystemClock(),
+            incarnation=incarnation,  # type: ignore[arg-type]
         )
         self.actor.worker = lambda name: TradingActor.worker(self.actor, name)  # type: ignore[method-assign]
 
@@ -103,10 +107,10 @@ class LiveHarness(ActorHarness):
         return answers()[0]
 
     def close(self) -> None:
+        """Let the threads finish what they are at, then free the lock."""
+        lanes = self.actor._dispatcher.lanes if self.actor._ready else ()  # type: ignore[attr-defined]
+        self.until(lambda: all(lane.idle for lane in lanes))
         self.actor._lock.release()  # type: ignore[attr-defined]
-        if self.actor._events is not None:
-            os.close(self.actor._events.fd)
-            self.actor._events = None
 
 
 def quote(now_boot_ns: int, symbol: str = "BTC-USD", age_s: float = 0.0) -> Quote:
@@ -133,7 +137,9 @@ def intent(
     )
 
 
-def buy(now_boot_ns: int, name: str = "td-a-1-e-1", *, quote_age_s: float = 0.0, life_s: float = 5.0, **fields: str) -> SubmitOrder:
+def buy(
+    now_boot_ns: int, name: str = "td-a-1-e-1", *, quote_age_s: float = 0.0, life_s: float = 5.0, **fields: str
+) -> SubmitOrder:
     order = intent(name, **fields)  # type: ignore[arg-type]
     expires = now_boot_ns + round(life_s * NS_PER_S)
     return SubmitOrder(order, quote(now_boot_ns, age_s=quote_age_s), expires, None, TRACKER)
@@ -149,6 +155,4 @@ def cancel(name: str, order_id: str) -> CancelOrder:
 
 
 def edit(name: str, order_id: str, size: str, limit: str, stop: str | None = None) -> EditOrder:
-    return EditOrder(
-        name, order_id, "BTC-USD", Decimal(size), Decimal(limit), Decimal(stop) if stop else None, TRACKER
-    )
+    return EditOrder(name, order_id, "BTC-USD", Decimal(size), Decimal(limit), Decimal(stop) if stop else None, TRACKER)
