@@ -92,6 +92,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--taker-fee", type=Decimal, default=Decimal("0.009"))
     parser.add_argument("--private-rate", type=int, default=30, help="requests a second; 0 is no limit")
     parser.add_argument("--public-rate", type=int, default=10, help="requests a second; 0 is no limit")
+    parser.add_argument("--ws-symbol-rate", type=int, default=feeds.TICKS_PER_S,
+                        help="book updates a second and symbol of the synthetic feed, 20 or a multiple")
     parser.add_argument("--accept-delay-ms", type=int, default=5)
     parser.add_argument("--cancel-delay-ms", type=int, default=20)
     parser.add_argument("--idle-close-s", type=float, default=IDLE_CLOSE_S)
@@ -136,7 +138,7 @@ class Process:
             self._open_books(None)
         else:
             saved = store.meta("market") if store else None
-            self.feed = feeds.SyntheticFeed(self.venue, self.hub, source.seed, saved)
+            self.feed = feeds.SyntheticFeed(self.venue, self.hub, source.seed, saved, options.ws_symbol_rate)
             self._open_books(saved)
             if options.frozen:
                 for book_id in engine.books:
@@ -232,6 +234,10 @@ def main() -> None:
     options = arguments().parse_args()
     if options.die_with_parent:
         _die_with_parent()
+    try:
+        listing(symbol for symbol in options.symbols.split(",") if symbol)
+    except KeyError as error:
+        sys.exit(f"python -m simulator: {error.args[0]}")
     with contextlib.ExitStack() as stack:
         directory = options.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulator-")))
         process = Process(options, directory)

@@ -72,10 +72,11 @@ class Rhythm:
 
 
 class SyntheticFeed:
-    """Drives one made-up market per symbol."""
+    """Drives one made-up market per symbol; `rate` is book updates a second and symbol, 20 or a multiple."""
 
-    def __init__(self, venue: Venue, hub: Hub, seed: int, saved: Json | None) -> None:
+    def __init__(self, venue: Venue, hub: Hub, seed: int, saved: Json | None, rate: int = TICKS_PER_S) -> None:
         self._venue, self._hub = venue, hub
+        self._substeps = max(1, round(rate / TICKS_PER_S))
         states = saved.get("markets") if saved else None
         known = states if isinstance(states, dict) else {}
         engine = venue.engine
@@ -133,11 +134,20 @@ class SyntheticFeed:
             now = self._venue.now_ns()
             for book_id, market in self._markets.items():
                 if book_id not in self._moving:
-                    self._apply(book_id, market.step(self._venue.engine.books[book_id]), now)
+                    self._live(book_id, market, now)
             self._venue.advance()
             self._rhythm.tick(replaying=False, owns_heartbeats=set())
             if tick % TICKS_PER_S == 0:
                 self._venue.save_market()
+
+    def _live(self, book_id: str, market: SyntheticMarket, now_ns: int) -> None:
+        book = self._venue.engine.books[book_id]
+        for number in range(self._substeps):
+            self._apply(book_id, market.step(book, 1 / self._substeps), now_ns)
+            if number < self._substeps - 1:
+                self._venue.commit()  # what is sent must be durable first
+                self._hub.flush_levels(book_id)
+                self._hub.send_ticker(book_id)
 
     def _apply(self, book_id: str, events: Iterable[MarketEvent], now_ns: int) -> None:
         engine, hub, tape = self._venue.engine, self._hub, self._venue.tapes[book_id]
