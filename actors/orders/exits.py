@@ -152,7 +152,7 @@ def _sell_step(handover: Handover, view: ExitView) -> Step:
     size = grid.floor_size(min(wanted, view.available), view.rules)
     if not grid.orderable(size, price, view.rules):
         whole = grid.orderable(grid.floor_size(wanted, view.rules), price, view.rules)
-        return Finish("not_available" if whole else "dust", page=whole)
+        return NeedBalance() if whole else Finish("dust")  # a cancelled order's hold is freed a moment later
     return Sell(size, price)
 
 

@@ -19,13 +19,16 @@ _FATE_OPEN = frozenset({OrderState.INTENT, OrderState.SUBMITTING, OrderState.UNK
 
 @dataclass(frozen=True, slots=True)
 class StopRun:
-    """One stop under way. ``watermark``: highest n at its start; ``cancelled`` counts orders whose cancel was asked."""
+    """One stop under way. ``watermark``: highest n at its start; ``cancelled`` counts orders whose cancel was asked.
+
+    ``since_utc_ns``: listings of all statuses begin here, before the oldest intent that was working."""
 
     request_id: str
     flatten: bool
     cancel_all: bool
     watermark: int
     started_utc_ns: int
+    since_utc_ns: int
     cancelled: int = 0
     complete: bool = False
 

@@ -84,6 +84,15 @@ class Ledger:
             raise
 
     @classmethod
+    def in_memory(cls) -> Ledger:
+        """An empty ledger that nothing outlives: lets cancels and queries go on when the real one is unusable."""
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        db.row_factory = sqlite3.Row
+        ledger = cls(db, -1)
+        ledger._create()
+        return ledger
+
+    @classmethod
     def _open_locked(cls, path: Path, lock_fd: int) -> Ledger:
         expected = os.pread(lock_fd, 64, 0).decode("ascii", "replace").strip()
         if expected and not path.exists():
@@ -147,7 +156,8 @@ class Ledger:
 
     def close(self) -> None:
         self._db.close()
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
 
     # --- writing ---------------------------------------------------------------------------------------
 
@@ -175,7 +185,7 @@ class Ledger:
             except sqlite3.Error:
                 pass  # SQLite has rolled back by itself (disk full, I/O error)
 
-    def event(self, kind: str, key: str, **body: object) -> None:
+    def event(self, kind: str, key: str, /, **body: object) -> None:
         """Append one event; ``body`` values are text, numbers, bools or None (Decimal becomes text)."""
         assert self._stamp is not None, "an event outside a transaction"
         data = orjson.dumps(body, default=str).decode()

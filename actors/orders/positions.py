@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
+from actors.messages.trading import PnlBooks
 from actors.orders.records import FillRecord
 
 ZERO = Decimal(0)
@@ -99,3 +100,19 @@ def week_start(utc_ns: int) -> int:
     """00:00 UTC of the Monday."""
     day = datetime.fromtimestamp(day_start(utc_ns) // NS_PER_S, UTC)
     return int((day - timedelta(days=day.weekday())).timestamp()) * NS_PER_S
+
+
+def pnl_books(books: Iterable[Book], days: Iterable[tuple[int, Decimal, Decimal]], now_utc_ns: int) -> PnlBooks:
+    """Realized PnL over all symbols: in total, since 00:00 UTC and since Monday 00:00 UTC."""
+    day, week = day_start(now_utc_ns), week_start(now_utc_ns)
+    listed = list(days)
+    held = list(books)
+    with localcontext(_EXACT):
+        return PnlBooks(
+            realized_total=sum((book.realized for book in held), ZERO),
+            realized_day=sum((realized for start, realized, _ in listed if start >= day), ZERO),
+            realized_week=sum((realized for start, realized, _ in listed if start >= week), ZERO),
+            fees_total=sum((book.fees for book in held), ZERO),
+            day_start_utc_ns=day,
+            week_start_utc_ns=week,
+        )

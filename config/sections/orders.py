@@ -15,7 +15,8 @@ class OrderSettings(Section):
 
     exit_ladder_bps: prices below the bid that a triggered, unfilled stop is sold at, one after another.
     stop_limit_gap_bps: limit below the trigger of a stop-limit. exit_floor_bps: an exit never goes further
-    below the last accepted mid than this without an operator.
+    below the last accepted mid than this without an operator. poll_s: open orders and fills are read this often
+    while anything works. rules_s: product rules are read this often.
     """
 
     family: str = Field(default="td", pattern=r"^[a-z][a-z0-9]{0,7}$")
@@ -33,3 +34,5 @@ class OrderSettings(Section):
     naked_page_s: float = Field(default=5.0, gt=0, le=600)
     default_stop_bps: Money = Field(default=Decimal(200), gt=0, le=9000)
     sweep_s: float = Field(default=1.0, gt=0, le=60)
+    poll_s: float = Field(default=3.0, gt=0, le=60)
+    rules_s: float = Field(default=60.0, gt=0, le=600)

@@ -1,0 +1,460 @@
+"""The tracker's mailbox: approvals in, snapshots out, and the timers that let nothing be forgotten."""
+
+from __future__ import annotations
+
+from actors.clock import NS_PER_S
+from actors.messages.health import BreakerName, Severity, TradingState
+from actors.messages.market import GuardedQuote, ProductRules, Side
+from actors.messages.trading import (
+    Approval,
+    LedgerFacts,
+    OrderKind,
+    OrderState,
+    PnlBooks,
+    PortfolioSnapshot,
+    Position,
+    Protection,
+    QueryKind,
+    ReadLedger,
+    ReconcileReport,
+    Refusal,
+    Role,
+    VenueAnswer,
+)
+from actors.orders import exits, grid, positions
+from actors.orders.exits import Handover
+from actors.orders.facts import TrackerFacts
+from actors.orders.ledger import Ledger
+from actors.orders.records import OrderRecord
+from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, Stations
+
+SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
+QUOTE_LOOK_NS = 200_000_000
+"""A held symbol is looked at this often at most when its quote moves."""
+END_GRACE_NS = 2 * NS_PER_S
+HANDLED_SHOWN = 64
+
+
+class TrackerActor(TrackerFacts):
+    """One writer of orders, fills, positions and PnL."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gateway_incarnation = 0
+        self._first_round: set[str] = set()
+        self._looked_all = 0
+        self._polled = 0
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    def restore(self) -> bool:
+        self.read_boot_id()
+        self.open_ledger()
+        return True
+
+    def started(self) -> None:
+        gateway = self.peers.get("gateway")
+        self._gateway_incarnation = gateway.incarnation if gateway else 0
+        orders = self.settings.orders
+        self.every("sweep", orders.sweep_s, self.sweep)
+        self.every("snapshot", 1.0, self.publish)
+        self.every("rules", orders.rules_s, self.ask_rules, first_s=0.0)
+        self.every("said", 30.0, self.repeat_trips)
+        if self.unusable:
+            self._say_unusable()
+            self.every("unusable", 30.0, self._say_unusable)
+            return
+        self.suspended = any(run.cancel_all for run in self.stop_runs())
+        for record in self.ledger.working():
+            if record.state in (OrderState.SUBMITTING, OrderState.INTENT):
+                self.lose_or_clear(record, "restart")
+        self._begin_first_round()
+
+    def _say_unusable(self) -> None:
+        text = f"The ledger cannot be used: {self.unusable}. Nothing is ordered; cancels go on."
+        self.trip(BreakerName.LEDGER_WRITE, "*", text)
+        self.alert(Severity.PAGE, "ledger_unusable", text)
+
+    def on_stop(self, reason: str, deadline_s: float) -> None:
+        """Protection stays at the venue; what is known is on the disk already."""
+        self.ledger.close()
+        self.leave(0)
+
+    def peers_changed(self) -> None:
+        gateway = self.peers.get("gateway")
+        if gateway is None or gateway.incarnation == self._gateway_incarnation:
+            return
+        self._gateway_incarnation = gateway.incarnation
+        self.forget_questions()
+        for record in self.ledger.working():
+            unanswered = record.facts.outcome is None and not record.facts.seen
+            if unanswered and record.state in (OrderState.SUBMITTING, OrderState.INTENT, OrderState.UNKNOWN):
+                self.lose_or_clear(record, "new_gateway")
+        self.ask_rules()
+        if not self.proven:
+            self._begin_first_round()
+        self.sweep()
+
+    # --- the first look at the venue -------------------------------------------------------------------
+
+    def _begin_first_round(self) -> None:
+        """Before the tracker is trusted, whatever worked or is held is read from the venue once."""
+        working = self.ledger.working()
+        held = any(book.quantity != 0 for book in self.ledger.books())
+        if not working and not held:
+            self._proved("")
+            return
+        self._first_round = {"open", "fills"} | {record.id for record in working}
+        self._ask_first_round()
+
+    def _ask_first_round(self) -> None:
+        working = {record.id: record for record in self.ledger.working()}
+
+        def answered(part: str, answer: VenueAnswer) -> None:
+            if answer.ok and self.take(answer.orders, answer.fills):
+                self._proved(part)
+
+        for part in sorted(self._first_round):
+            if part == "open":
+                ask = Question("first:open", QueryKind.OPEN_ORDERS, lambda a: answered("open", a), PRIORITY_PROTECT)
+            elif part == "fills":
+                since = self.oldest_utc_ns(list(working.values()))
+                ask = Question(
+                    "first:fills", QueryKind.FILLS_SINCE, lambda a: answered("fills", a), PRIORITY_PROTECT,
+                    since_utc_ns=since,
+                )  # fmt: skip
+            elif part in working:
+                record = working[part]
+                ask = Question(
+                    f"first:{part}", QueryKind.ORDER, lambda a, name=part: answered(name, a), PRIORITY_PROTECT,  # type: ignore[misc]
+                    client_order_id=record.id, order_id=record.facts.order_id,
+                )  # fmt: skip
+            else:
+                self._proved(part)
+                continue
+            self.ask(ask)
+
+    def _proved(self, part: str) -> None:
+        self._first_round.discard(part)
+        if self._first_round or self.proven:
+            return
+        self.proven = True
+        self.log.info("venue_read_once")
+        for symbol in self.held_symbols():
+            self.tend(symbol)
+        self.changed()
+
+    # --- timers ----------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Every working order is somewhere on its way: ask, cancel again, page."""
+        if self._first_round:
+            self._ask_first_round()
+        for record in self.ledger.working():
+            self._sweep_order(record)
+        now = self.clock.boot_ns()
+        orders = self.settings.orders
+        if now - self._polled >= orders.poll_s * NS_PER_S and self.ledger.working():
+            self._polled = now
+            self.poll()
+        everything = now - self._looked_all >= orders.protection_sweep_s * NS_PER_S
+        if everything:
+            self._looked_all = now
+        self._sweep_positions(everything)
+        self.push_stops()
+
+    def poll(self) -> None:
+        since = self.oldest_utc_ns([one for one in self.ledger.working() if one.role is not Role.PROTECTION])
+        self.ask(Question("poll:open", QueryKind.OPEN_ORDERS, self._take_open))
+        self.ask(Question("poll:fills", QueryKind.FILLS_SINCE, self._take_answer, since_utc_ns=since))
+
+    def _take_open(self, answer: VenueAnswer) -> None:
+        """What works here and is not listed there is asked for by itself: not listed is not cancelled."""
+        if not answer.ok or not self.take(answer.orders):
+            return
+        listed = {view.order_id for view in answer.orders}
+        for record in self.ledger.working():
+            if record.facts.order_id is not None and record.facts.order_id not in listed:
+                self.ask_order(record)
+
+    def _sweep_order(self, record: OrderRecord) -> None:
+        facts, orders = record.facts, self.settings.orders
+        now_utc = self.clock.utc_ns()
+        age_s = (now_utc - record.intent.created_utc_ns) / NS_PER_S
+        if record.state is OrderState.SUBMITTING:
+            if age_s >= orders.submit_timeout_s or age_s < 0:
+                self.lose_or_clear(record, "submit_timeout")
+            return
+        if record.state is OrderState.UNKNOWN:
+            self.sweep_unknown(record)
+            return
+        if facts.awaits_fills and facts.order_id is not None:
+            self.ask_fills(facts.order_id)
+        restless = record.intent.kind in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD) or facts.triggered
+        if restless or facts.cancel_requested or not facts.seen or facts.awaits_fills:
+            self.ask_order(record)
+        end = record.intent.end_utc_ns
+        overdue = end is not None and now_utc > end + END_GRACE_NS
+        lingering = record.intent.kind is OrderKind.LIMIT_IOC and age_s > orders.entry_life_s
+        if facts.cancel_requested:
+            self.send_cancel(record, "again")
+        elif overdue or lingering:
+            self.cancel_orders([record], "overdue")
+
+    def _sweep_positions(self, everything: bool) -> None:
+        stale = []
+        for symbol in self.held_symbols():
+            watch = self.watch(symbol)
+            calm = watch.judgement is not None and watch.judgement.status is Protection.PROTECTED
+            if everything or not calm or watch.triggered or self.handover(symbol) is not None:
+                self.tend(symbol)
+            self._check_holding_time(symbol)
+            if self.fresh_quote(symbol) is None and self.ledger.book(symbol).quantity > 0:
+                stale.append(symbol)
+            mode_blocks = watch.judgement is not None and watch.judgement.why in ("product_mode", "no_rules")
+            if mode_blocks:
+                self.ask_rules()
+        if stale and not self.unusable:
+            self.ask_quotes(tuple(stale))
+
+    def _check_holding_time(self, symbol: str) -> None:
+        plan = self.ledger.plan(symbol)
+        if plan is None or plan.exit_due_utc_ns is None or not self.proven or self.suspended:
+            return
+        judgement = self.watch(symbol).judgement
+        if judgement is None or judgement.status in (Protection.FLAT, Protection.DUST):
+            return
+        handover = Handover(symbol, exits.MAX_HOLD, plan.correlation_id)
+        if self.clock.utc_ns() >= plan.exit_due_utc_ns and self.exit_allowed(handover):
+            self.start_exit(handover)
+
+    def ask_rules(self) -> None:
+        self.ask(Question("rules", QueryKind.PRODUCTS, self._take_rules, products=self.settings.symbols))
+
+    def _take_rules(self, answer: VenueAnswer) -> None:
+        """Keep the newest rules; on the disk when they differ, so that a restart can protect without asking."""
+        if not answer.ok:
+            return
+        changed = [rules for rules in answer.rules if not _same_rules(self.rules.get(rules.product_id), rules)]
+        if changed and not self.unusable:
+
+            def work(ledger: Ledger) -> None:
+                for rules in changed:
+                    ledger.put_rules(rules)
+
+            self.write(work)
+        self.rules.update({rules.product_id: rules for rules in answer.rules})
+        for symbol in self.held_symbols() if changed else ():
+            self.tend(symbol)
+
+    # --- market ----------------------------------------------------------------------------------------
+
+    def on_guarded_quote(self, message: GuardedQuote, sender: object) -> None:
+        if message.quote is None:
+            return
+        self.quotes[message.symbol] = message.quote
+        now = self.clock.boot_ns()
+        for instrument in self.settings.instruments:
+            symbol = instrument.symbol
+            if instrument.data_product != message.symbol or symbol not in self.watches:
+                continue
+            watch = self.watches[symbol]
+            held = watch.judgement is not None and watch.judgement.status is not Protection.FLAT
+            if held and now - watch.looked >= QUOTE_LOOK_NS:
+                self.tend(symbol)
+
+    # --- approvals -------------------------------------------------------------------------------------
+
+    def on_approval(self, approval: Approval, sender: object) -> None:
+        if self.ledger.proposal_result(approval.proposal_id) is not None:
+            self.log.warning("approval_twice", proposal=approval.proposal_id)
+            self.changed()
+            return
+        code = self._objection(approval)
+        if code:
+            self._refuse(approval, code)
+        elif approval.spec.role is Role.EXIT:
+            self._begin_exit(approval)
+        else:
+            self._enter(approval)
+
+    def _objection(self, approval: Approval) -> str:
+        """Why this approval must not become an order; empty when it may."""
+        spec, now = approval.spec, self.clock.boot_ns()
+        if self.unusable or self.write_failing:
+            return "ledger"
+        if not self.traded(spec.symbol):
+            return "unknown_symbol"
+        if not self.proven:
+            return "not_ready"
+        if now >= approval.expires_boot_ns:
+            return "approval_expired"
+        entry = spec.role is Role.ENTRY and spec.side is Side.BUY
+        if not entry and not (spec.role is Role.EXIT and spec.side is Side.SELL):
+            return "bad_spec"
+        state = self.trading_state(spec.symbol)
+        if state.rank > (TradingState.RUN if entry else TradingState.REDUCE_ONLY).rank:
+            return f"state_{state.value.lower()}"
+        if any(not run.complete for run in self.stop_runs()):
+            return "stopping"
+        working = self.ledger.working(spec.symbol)
+        if any(one.state is OrderState.UNKNOWN for one in working):
+            return "unknown_order"
+        if self.handover(spec.symbol) is not None:
+            return "exiting"
+        return self._entry_objection(approval, working) if entry else self._exit_objection(spec.symbol)
+
+    def _entry_objection(self, approval: Approval, working: list[OrderRecord]) -> str:
+        spec = approval.spec
+        rules = self.rules.get(spec.symbol)
+        if rules is None:
+            return "no_rules"  # what cannot be protected is not bought
+        if any(one.side is Side.BUY for one in working):
+            return "entry_open"
+        if spec.kind not in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD):
+            return "bad_spec"
+        if spec.kind is OrderKind.LIMIT_GTD and not 0 < (spec.end_after_s or 0) <= 60:
+            return "bad_spec"  # an entry never rests for more than a minute
+        if spec.base_size != grid.floor_size(spec.base_size, rules) or spec.base_size <= 0:
+            return "off_grid"
+        if self.judge(spec.symbol).status is Protection.NAKED:
+            return "naked"
+        return "" if "gateway" in self.peers else "no_gateway"
+
+    def _exit_objection(self, symbol: str) -> str:
+        if self.ledger.book(symbol).quantity <= 0:
+            return "no_position"
+        return "" if self.clock.boot_ns() >= self.watch(symbol).exit_after else "exiting"
+
+    def _refuse(self, approval: Approval, code: str) -> None:
+        self.write(lambda ledger: ledger.handle_proposal(approval.proposal_id, f"refused:{code}"))
+        refusal = Refusal(approval.proposal_id, approval.correlation_id, approval.spec.symbol, code, "", self.name)
+        self.meter.count("refusals_total", code=code)
+        self.tell("risk", refusal)
+        self.tell("strategist", refusal)
+        self.changed()
+
+    def _enter(self, approval: Approval) -> None:
+        """Intent and SUBMITTING in one commit, then the wire."""
+        spec = approval.spec
+        draft = Draft(
+            spec.symbol, spec.side, spec.role, spec.kind, spec.base_size, spec.limit_price, approval.correlation_id,
+            stop=spec.stop_price, end_after_s=spec.end_after_s, proposal_id=approval.proposal_id,
+            plan_stop=spec.plan_stop, plan_target=spec.plan_target, plan_max_hold_s=spec.plan_max_hold_s,
+        )  # fmt: skip
+        made: list[OrderRecord] = []
+
+        def work(ledger: Ledger) -> None:
+            made.append(self.make_intent(ledger, draft))
+            ledger.handle_proposal(approval.proposal_id, made[0].id)
+
+        if not self.write(work):
+            self._refuse(approval, "ledger")
+            return
+        self.wire.stations[made[0].id] = Stations(approval.decided_boot_ns, approval.approved_boot_ns)
+        self.send_intent(made[0], approval.quote, approval.expires_boot_ns)
+
+    def _begin_exit(self, approval: Approval) -> None:
+        spec = approval.spec
+        handover = Handover(spec.symbol, exits.STRATEGY, approval.correlation_id, spec.limit_price, spec.base_size)
+
+        def work(ledger: Ledger) -> None:
+            ledger.handle_proposal(approval.proposal_id, "exit")
+            ledger.put_document("handovers", spec.symbol, handover.to_json())
+
+        if self.write(work):
+            watch = self.watch(spec.symbol)
+            watch.available, watch.proof_asked = None, 0
+            self.changed()
+            self.tend(spec.symbol)
+        else:
+            self._refuse(approval, "ledger")
+
+    # --- what others are told --------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        super().publish()
+        snapshot = self.snapshot()
+        for name in SNAPSHOT_PEERS:
+            if name in self.peers:
+                self.tell(name, snapshot)
+
+    @property
+    def sequence(self) -> int:
+        """Grows over restarts within one epoch, since incarnations do."""
+        return (self.incarnation << 32) | self._snapshot_count
+
+    def snapshot(self) -> PortfolioSnapshot:
+        working = self.ledger.working()
+        return PortfolioSnapshot(
+            epoch=self.epoch,
+            sequence=self.sequence,
+            ready=self.proven and not self.unusable,
+            open_orders=tuple(record.as_open_order() for record in working),
+            positions=self.positions(),
+            pnl=self.pnl(),
+            unknown_symbols=tuple(sorted({one.symbol for one in working if one.state is OrderState.UNKNOWN})),
+            orders_by_state=self.ledger.counts(),
+            handled_proposals=self.ledger.newest_proposals(HANDLED_SHOWN),
+            at_boot_ns=self.clock.boot_ns(),
+            tracker_incarnation=self.incarnation,
+        )
+
+    def positions(self) -> tuple[Position, ...]:
+        found = []
+        for book in self.ledger.books():
+            if book.quantity <= 0 or not self.traded(book.symbol):
+                continue
+            plan = self.ledger.plan(book.symbol)
+            at = self.levels_of(book.symbol)
+            judgement = self.watch(book.symbol).judgement or self.judge(book.symbol)
+            found.append(
+                Position(
+                    symbol=book.symbol,
+                    base=self.settings.instrument(book.symbol).base,
+                    quantity=book.quantity,
+                    average_cost=book.average_cost,
+                    realized=book.realized,
+                    fees=book.fees,
+                    protection=judgement.status,
+                    opened_utc_ns=book.opened_utc_ns,
+                    stop_price=at.stop if at else None,
+                    target_price=at.target if at else None,
+                    exit_due_utc_ns=plan.exit_due_utc_ns if plan else None,
+                )
+            )
+        return tuple(found)
+
+    def pnl(self) -> PnlBooks:
+        now = self.clock.utc_ns()
+        return positions.pnl_books(self.ledger.books(), self.ledger.pnl_days(), now)
+
+    def on_read_ledger(self, message: ReadLedger, sender: object) -> None:
+        facts = LedgerFacts(
+            request_id=message.request_id,
+            ready=self.proven and not self.unusable,
+            epoch=self.epoch,
+            sequence=self.sequence,
+            head=self.ledger.head,
+            orders=tuple(one.as_ledger_order() for one in self.ledger.orders_since(message.since_utc_ns)),
+            fills=self.ledger.fill_ids_since(message.since_utc_ns),
+            positions=self.positions(),
+            at_boot_ns=self.clock.boot_ns(),
+            tracker_incarnation=self.incarnation,
+        )
+        self.tell(message.stamp.name, facts)
+
+    def on_reconcile_report(self, report: ReconcileReport, sender: object) -> None:
+        """The watchdog judges it; a difference is a reason to read the venue now."""
+        if report.complete and not report.ok:
+            self.backfill()
+
+    def progress(self) -> dict[str, int]:
+        return {"order_event": self.last_event_boot_ns}
+
+
+def _same_rules(known: ProductRules | None, new: ProductRules) -> bool:
+    if known is None:
+        return False
+    names = [name for name in ProductRules.__dataclass_fields__ if name != "read_boot_ns"]
+    return all(getattr(known, name) == getattr(new, name) for name in names)

@@ -1,0 +1,146 @@
+"""What all parts of the tracker share: the ledger, the clocks, the newest quotes, lease and rules, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from actors.actor import TradingActor
+from actors.clock import NS_PER_S
+from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
+from actors.messages.market import ProductRules, Quote
+from actors.orders.booking import Anomaly, Identity
+from actors.orders.ledger import Ledger, LedgerError, LedgerLockedError, LedgerWriteError
+
+SNAPSHOT_GAP_NS = 50_000_000
+
+
+class TrackerCore(TradingActor):
+    """State and services. Everything that must survive is in the ledger; what is here may be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger.in_memory()
+        self.unusable = ""
+        """Why the ledger could not be opened; then nothing is ever ordered, cancels and queries go on."""
+        self.write_failing = ""
+        self.lease: Lease | None = None
+        self.rules: dict[str, ProductRules] = {}
+        self.quotes: dict[str, Quote] = {}
+        self.proven = False
+        """The venue was read once since the start: arming may begin."""
+        self.last_event_boot_ns = 0
+        self._snapshot_count = 0
+        self._snapshot_boot_ns = 0
+        self._snapshot_due = False
+        self._tripped: dict[tuple[BreakerName, str], str] = {}
+        self._anomalies: set[tuple[str, str]] = set()
+
+    # --- the ledger ------------------------------------------------------------------------------------
+
+    def open_ledger(self) -> None:
+        """Open the books of this mode, or come up unusable and say so; a lock still held is a crash."""
+        path = self.settings.store_dir / "ledger.db"
+        try:
+            self.ledger = Ledger.open(path)
+        except LedgerLockedError:
+            raise  # the former incarnation is not gone yet: the supervisor starts us again
+        except LedgerError as error:
+            self.unusable = str(error)
+            self.log.critical("ledger_unusable", error=self.unusable)
+            return
+        self.rules = self.ledger.rules()
+
+    def write(self, work: Callable[[Ledger], None]) -> bool:
+        """Run ``work`` in one durable transaction. False: nothing of it happened, and entries are stopped."""
+        try:
+            with self.ledger.transaction(
+                self.clock.utc_ns(), self.epoch, self.incarnation, self.settings.config_hash
+            ) as ledger:
+                work(ledger)
+        except LedgerWriteError as error:
+            self.write_failing = str(error)
+            self.log.critical("ledger_write_failed", error=str(error))
+            self.trip(BreakerName.LEDGER_WRITE, "*", str(error))
+            self.alert(Severity.PAGE, "ledger_write", f"The ledger cannot be written: {error}. Entries are stopped.")
+            return False
+        if self.write_failing:
+            self.log.warning("ledger_written_again")
+            self.write_failing = ""
+        return True
+
+    @property
+    def identity(self) -> Identity:
+        orders = self.settings.orders
+        return Identity(orders.family, orders.instance, self.epoch)
+
+    # --- alarms ----------------------------------------------------------------------------------------
+
+    def trip(self, breaker: BreakerName, scope: str, reason: str) -> None:
+        """Ask the watchdog to open a breaker; the same reason is said once."""
+        if self._tripped.get((breaker, scope)) == reason:
+            return
+        if self.tell("watchdog", BreakerSignal(breaker, scope, True, reason, self.name)):
+            self._tripped[breaker, scope] = reason
+
+    def untrip(self, breaker: BreakerName, scope: str, reason: str) -> None:
+        """The cause of a breaker asked for earlier is gone."""
+        if self._tripped.pop((breaker, scope), None) is not None:
+            self.tell("watchdog", BreakerSignal(breaker, scope, False, reason, self.name))
+
+    def repeat_trips(self) -> None:
+        """A new watchdog hears what is still wrong."""
+        for (breaker, scope), reason in self._tripped.items():
+            self.tell("watchdog", BreakerSignal(breaker, scope, True, reason, self.name))
+
+    def alert(self, severity: Severity, key: str, text: str, correlation_id: str = "") -> None:
+        self.log.warning("alert", severity=severity.value, key=key, text=text)
+        self.tell("alerts", Alert(severity, key, text, self.name, correlation_id))
+
+    def report_anomaly(self, anomaly: Anomaly) -> None:
+        """Once per fact: an event, the reconcile breaker, a page."""
+        if (anomaly.kind, anomaly.key) in self._anomalies:
+            return
+        self._anomalies.add((anomaly.kind, anomaly.key))
+        self.write(lambda ledger: ledger.event("anomaly", anomaly.key, kind=anomaly.kind, text=anomaly.text))
+        self.trip(BreakerName.RECONCILE, "*", f"{anomaly.kind}: {anomaly.text}")
+        self.alert(Severity.PAGE, f"anomaly:{anomaly.kind}:{anomaly.key}", anomaly.text)
+
+    # --- state, quotes ---------------------------------------------------------------------------------
+
+    def trading_state(self, symbol: str) -> TradingState:
+        """What the lease allows; HALTED without one, or with one that is too old."""
+        lease = self.lease
+        limit_ns = self.settings.gateway.lease_max_age_s * NS_PER_S
+        if lease is None or self.clock.boot_ns() - lease.issued_boot_ns > limit_ns:
+            return TradingState.HALTED
+        return lease.state_of(symbol)
+
+    @property
+    def killed(self) -> bool:
+        return self.lease is not None and self.lease.state is TradingState.KILLED
+
+    def fresh_quote(self, symbol: str) -> Quote | None:
+        """The newest accepted quote of the symbol's book, None when it is too old to price anything."""
+        quote = self.quotes.get(self.settings.instrument(symbol).data_product)
+        if quote is None:
+            return None
+        age_ns = self.clock.boot_ns() - quote.as_of_boot_ns
+        return quote if age_ns <= self.settings.gateway.quote_max_age_s * NS_PER_S else None
+
+    def traded(self, symbol: str) -> bool:
+        return symbol in self.settings.symbols
+
+    def changed(self) -> None:
+        """Something that a snapshot shows is different: one goes out, at most every 50 ms."""
+        self.last_event_boot_ns = self.clock.boot_ns()
+        if self._snapshot_due:
+            return
+        self._snapshot_due = True
+        wait_ns = self._snapshot_boot_ns + SNAPSHOT_GAP_NS - self.clock.boot_ns()
+        self.after("snapshot-now", max(0.0, wait_ns / NS_PER_S), self.publish)
+
+    def publish(self) -> None:
+        """Send the snapshot; the tracker's last layer says to whom."""
+        self._snapshot_due = False
+        self._snapshot_count += 1
+        self._snapshot_boot_ns = self.clock.boot_ns()

@@ -1,0 +1,288 @@
+"""Obeys the lease and the operator: cancels what may not work any more and proves it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from actors.clock import NS_PER_S
+from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, PositionProof
+from actors.messages.health import Lease, TradingState
+from actors.messages.market import Side
+from actors.messages.trading import CancelOrder, Protection, QueryKind, Role, VenueAnswer, VenueOrder
+from actors.orders import exits, killing
+from actors.orders.arming import TrackerArming
+from actors.orders.exits import Handover
+from actors.orders.killing import Listing, StopRun, Verdict
+from actors.orders.ledger import Ledger
+from actors.orders.wire import Question
+
+LATCH_RUN = "latch"
+MARGIN_NS = 60 * NS_PER_S
+"""Listings begin this much earlier than our clock says: the venue's clock may differ."""
+PRIORITY_PROOF = 5
+OVERTAKEN_NS = 5 * NS_PER_S
+"""A lease that still says RUN may have been issued before the stop; later it means that trading was released."""
+
+
+class TrackerStopping(TrackerArming):
+    """Runs stops; each is persisted, so that a new incarnation goes on with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listings: dict[str, list[Listing]] = {}
+        self._half: dict[str, tuple[int, set[str]]] = {}
+        self._told: dict[str, tuple[int, int]] = {}
+        self._stray_cancels: dict[str, int] = {}
+        self._obeyed = TradingState.HALTED
+
+    def stop_runs(self) -> list[StopRun]:
+        return [StopRun.from_json(body) for body in self.ledger.documents("stops").values()]
+
+    # --- what starts a stop ----------------------------------------------------------------------------
+
+    def on_lease(self, lease: Lease, sender: object) -> None:
+        if self.lease is not None and (lease.watchdog_incarnation, lease.sequence) < (
+            self.lease.watchdog_incarnation,
+            self.lease.sequence,
+        ):
+            return  # an older one arrived late: never widen by it
+        self.lease = lease
+        before, self._obeyed = self._obeyed, lease.state
+        if lease.state is TradingState.KILLED and before is not TradingState.KILLED and not self._kill_runs():
+            self.begin_stop(LATCH_RUN, flatten=False, cancel_all=False)
+        if lease.state.rank <= TradingState.REDUCE_ONLY.rank and self.ledger.documents("stops"):
+            self._end_stops()
+        self.obey()
+
+    def _kill_runs(self) -> list[StopRun]:
+        return [run for run in self.stop_runs() if not run.complete]
+
+    def on_operator_command(self, command: OperatorCommand, sender: object) -> None:
+        if command.verb not in (OperatorVerb.KILL, OperatorVerb.STOP):
+            self.log.warning("operator_command_ignored", verb=command.verb.value, request=command.request_id)
+            return
+        self.log.warning("operator_command", verb=command.verb.value, operator=command.operator, reason=command.reason)
+        self.begin_stop(command.request_id, flatten=command.flatten, cancel_all=command.cancel_all)
+
+    def begin_stop(self, request_id: str, *, flatten: bool, cancel_all: bool) -> None:
+        """Begin, or go on with, the stop of this id; a finished one tells its proof again."""
+        known = {run.request_id: run for run in self.stop_runs()}.get(request_id)
+        if known is None or (request_id == LATCH_RUN and known.complete):
+            now_utc = self.clock.utc_ns()
+            working = self.ledger.working()
+            oldest = min((one.intent.created_utc_ns for one in working), default=now_utc)
+            known = StopRun(request_id, flatten, cancel_all, self.ledger.head, now_utc, oldest - MARGIN_NS)
+            body = known.to_json()
+            self.write(lambda ledger: ledger.put_document("stops", request_id, body))
+        self._listings.pop(request_id, None)
+        self._told.pop(request_id, None)
+        self.suspended = self.suspended or known.cancel_all
+        self.obey(known)
+        self.push_stop(known)
+
+    def _end_stops(self) -> None:
+        """Trading is allowed again: stops are over and protection is armed as usual."""
+        latest = self.clock.utc_ns() - OVERTAKEN_NS
+        over = [run for run in self.stop_runs() if run.started_utc_ns <= latest]
+
+        def work(ledger: Ledger) -> None:
+            for run in over:
+                ledger.put_document("stops", run.request_id, None)
+
+        if over and self.write(work):
+            for run in over:
+                self._listings.pop(run.request_id, None)
+            self.suspended = any(run.cancel_all for run in self.stop_runs())
+
+    # --- cancelling ------------------------------------------------------------------------------------
+
+    def obey(self, run: StopRun | None = None) -> None:
+        """Cancel what the state (or the stop) forbids; asked again until each order is terminal."""
+        working = self.ledger.working()
+        if not working:
+            return
+        doomed = []
+        for one in working:
+            state = self.lease.state_of(one.symbol) if self.lease is not None else TradingState.RUN
+            entry = one.side is Side.BUY and state.rank >= TradingState.REDUCE_ONLY.rank
+            if entry or (state.rank >= TradingState.HALTED.rank and killing.targets([one], cancel_all=False)):
+                doomed.append(one)
+        runs = self._kill_runs() + ([run] if run is not None and not run.complete else [])
+        if runs:
+            everything = any(one.cancel_all for one in runs)
+            doomed += [one for one in killing.targets(working, cancel_all=everything) if one not in doomed]
+        if doomed:
+            fresh = sum(1 for one in doomed if not one.facts.cancel_requested)
+            self.cancel_orders(doomed, "stop")
+            self._count_cancelled(fresh)
+
+    def _count_cancelled(self, fresh: int) -> None:
+        runs = self._kill_runs()
+        if fresh and runs:
+
+            def work(ledger: Ledger) -> None:
+                for run in runs:
+                    counted = replace(run, cancelled=run.cancelled + fresh)
+                    ledger.put_document("stops", run.request_id, counted.to_json())
+
+            self.write(work)
+
+    # --- proving ---------------------------------------------------------------------------------------
+
+    def push_stops(self) -> None:
+        """Move every unfinished stop ahead; called by the sweep and when orders changed."""
+        for run in self._kill_runs():
+            self.push_stop(run)
+
+    def push_stop(self, run: StopRun) -> None:
+        """Flatten, look at the venue, judge, tell."""
+        known = {one.request_id: one for one in self.stop_runs()}.get(run.request_id)
+        run = known or run
+        if run.complete:
+            self._tell(run, Verdict(True, 0, ()))
+            return
+        unsold = self._flatten(run) if run.flatten else []
+        verdict = self._verdict(run, unsold)
+        if self._blocking(run):
+            self._listings.pop(run.request_id, None)  # what was listed before the last order ended proves nothing
+        elif not verdict.complete:
+            self._look(run)
+        if verdict.complete and not self.unusable:
+            run = replace(run, complete=True)
+            body = run.to_json()
+            if not self.write(lambda ledger: ledger.put_document("stops", run.request_id, body)):
+                return
+        self._tell(run, verdict)
+
+    def _verdict(self, run: StopRun, unsold: list[tuple[str, Decimal]]) -> Verdict:
+        listings = self._listings.get(run.request_id, [])
+        return killing.judge(run, self.ledger.working(), listings, self.settings.venue.visibility_delay_s, unsold)
+
+    def _blocking(self, run: StopRun) -> bool:
+        return killing.judge(run, self.ledger.working(), (), 0.0, ()).unproven > 0
+
+    def _flatten(self, run: StopRun) -> list[tuple[str, Decimal]]:
+        """Sell every own position by the hand-over; returns what is not sold yet."""
+        unsold = []
+        for book in self.ledger.books():
+            if book.quantity <= 0 or not self.traded(book.symbol):
+                continue
+            status = self.judge(book.symbol).status
+            handover = self.handover(book.symbol)
+            if status is Protection.DUST and handover is None:
+                continue
+            unsold.append((book.symbol, book.quantity))
+            wanted = Handover(book.symbol, exits.FLATTEN, f"flatten:{run.request_id}")
+            if handover is None:
+                if self.proven:
+                    self.start_exit(wanted)
+            elif handover.reason in (exits.STRATEGY, exits.MAX_HOLD):
+                taken = replace(wanted, sell_id=handover.sell_id)
+                body, symbol = taken.to_json(), book.symbol
+                self.write(lambda ledger, s=symbol, b=body: ledger.put_document("handovers", s, b))  # type: ignore[misc]
+                self.tend(book.symbol)
+        return unsold
+
+    def _look(self, run: StopRun) -> None:
+        """Ask for the two listings that make one look, not sooner than the visibility delay after the last."""
+        listings = self._listings.get(run.request_id, [])
+        gap_ns = self.settings.venue.visibility_delay_s * NS_PER_S
+        if listings and self.clock.boot_ns() - listings[-1].asked_boot_ns <= gap_ns:
+            return
+        key = f"stop:{run.request_id}"
+
+        def second(answer: VenueAnswer) -> None:
+            first = self._half.pop(run.request_id, None)
+            if answer.ok and first is not None:
+                asked, names = first
+                names |= self._open_names(run, answer.orders)
+                self._listed(run, Listing(min(asked, answer.asked_boot_ns), tuple(sorted(names))))
+
+        def first(answer: VenueAnswer) -> None:
+            if answer.ok:
+                self._half[run.request_id] = (answer.asked_boot_ns, self._open_names(run, answer.orders))
+                every = Question(f"{key}:all", QueryKind.ORDERS_SINCE, second, PRIORITY_PROOF)
+                self.ask(replace(every, since_utc_ns=run.since_utc_ns))
+
+        if f"{key}:all" not in self.wire.asked:
+            self.ask(Question(f"{key}:open", QueryKind.OPEN_ORDERS, first, PRIORITY_PROOF))
+
+    def _open_names(self, run: StopRun, orders: tuple[VenueOrder, ...]) -> set[str]:
+        """Own orders the venue shows open that should be gone; those the ledger lacks are cancelled by order id."""
+        orders_settings = self.settings.orders
+        spared = frozenset(
+            one.id for one in self.ledger.working() if one.role is Role.EXIT
+            and not killing.is_target(one.role, one.intent.correlation_id, cancel_all=run.cancel_all)
+        )  # fmt: skip
+        found = killing.open_at_venue(
+            orders, orders_settings.family, orders_settings.instance, self.epoch,
+            cancel_all=run.cancel_all, spared=spared,
+        )  # fmt: skip
+        # A listing read before the last fact about an order may still show it open: the fact counts.
+        names = set()
+        for view in found:
+            record = self.ledger.order(view.client_order_id)
+            if record is not None and record.state.terminal and record.facts.seen:
+                continue
+            names.add(view.client_order_id)
+            if record is None:
+                self._cancel_stray(view)
+        return names
+
+    def _cancel_stray(self, view: VenueOrder) -> None:
+        now = self.clock.boot_ns()
+        sent = self._stray_cancels.get(view.order_id)
+        if sent is not None and now - sent < self.settings.orders.cancel_timeout_s * NS_PER_S:
+            return
+        cancel = CancelOrder(view.client_order_id, view.order_id, view.product_id, "stop", self.stamp)
+        if self.tell("gateway", cancel):
+            self._stray_cancels[view.order_id] = now
+
+    def _listed(self, run: StopRun, listing: Listing) -> None:
+        if self._blocking(run):
+            return
+        known = self._listings.get(run.request_id, [])
+        clean = [*known[:1], listing] if known and not known[0].open_ids else [listing]
+        self._listings[run.request_id] = clean if not listing.open_ids else [listing]
+        self.push_stop(run)
+
+    # --- telling ---------------------------------------------------------------------------------------
+
+    def _tell(self, run: StopRun, verdict: Verdict) -> None:
+        now = self.clock.boot_ns()
+        told_at, told_unproven = self._told.get(run.request_id, (0, -1))
+        complete = run.complete
+        fresh = told_at and now - told_at < NS_PER_S
+        if fresh and told_unproven == (0 if complete else verdict.unproven + 1):
+            return
+        self._told[run.request_id] = (now, 0 if complete else verdict.unproven + 1)
+        text = "proven" if complete else f"{verdict.unproven} unproven"
+        if self.unusable:
+            text = f"the ledger is unusable, positions are not known: {self.unusable}"
+        proof = CancelProof(
+            request_id=run.request_id,
+            complete=complete,
+            cancelled=run.cancelled,
+            unproven=verdict.unproven,
+            still_open=verdict.still_open,
+            positions=self.position_proofs(),
+            text=text,
+        )
+        self.tell("admin", proof)
+        if complete:
+            self.log.warning("stop_proven", request=run.request_id, cancelled=run.cancelled)
+
+    def position_proofs(self) -> tuple[PositionProof, ...]:
+        """How every own position stands, from the venue's orders."""
+        proofs = []
+        for book in self.ledger.books():
+            if book.quantity <= 0 or not self.traded(book.symbol):
+                continue
+            judgement = self.judge(book.symbol)
+            at = self.levels_of(book.symbol)
+            stop = None if at is None else str(at.stop)
+            proofs.append(
+                PositionProof(book.symbol, str(book.quantity), judgement.status.value, stop, str(judgement.covered))
+            )
+        return tuple(proofs)
