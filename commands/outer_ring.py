@@ -194,7 +194,7 @@ class OuterRing:
         write: Callable[..., None] = self.log.info
         if answer.get("event") == "done" and answer.get("ok") is not True:
             write = self.log.error
-        kept = ("event", "ok", "cancelled", "unproven", "still_open", "positions", "error", "text")
+        kept = ("ok", "cancelled", "unproven", "still_open", "positions", "error", "text")
         write("stop_proof", **{key: answer[key] for key in kept if answer.get(key) not in (None, "", [])})
 
 

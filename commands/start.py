@@ -22,6 +22,7 @@ from commands.prepare import (
 )
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
+from supervision import tree
 
 DEFAULT_SOURCE = "synthetic:1"
 
@@ -44,8 +45,11 @@ def start(options: argparse.Namespace) -> int:
     log.info("starting", mode=mode, default_mode=options.mode is None, build=settings.build, pid=os.getpid())
     simulator: EmbeddedSimulator | None = None
     try:
+        if mode == "demo" and not options.simulator_url:
+            simulator = _embed(options, settings)
+        tree.preload()  # beside the simulator's own start
         if mode == "demo":
-            simulator, venue = _venue(options, settings)
+            venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)
             settings = with_venue(settings, venue)
         settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir)})
         return _run_tree(settings, simulator, options.for_s, log)
@@ -58,13 +62,9 @@ def start(options: argparse.Namespace) -> int:
 
 
 def _run_tree(settings: Settings, simulator: EmbeddedSimulator | None, for_s: float | None, log: Log) -> int:
-    from supervision import tree
-
-    tree.preload()
     gc.collect()
-    gc.freeze()
-    ring = OuterRing(settings, simulator, for_s, log)
-    return ring.run()
+    gc.freeze()  # what is imported stays shared by all processes of the tree
+    return OuterRing(settings, simulator, for_s, log).run()
 
 
 def _check_options(options: argparse.Namespace, mode: str) -> None:
@@ -99,12 +99,9 @@ def _problem_with_source(source: str) -> str:
     return "" if path.is_file() else f"{path}: no such file"
 
 
-def _venue(options: argparse.Namespace, settings: Settings) -> tuple[EmbeddedSimulator | None, VenueAt]:
-    if options.simulator_url:
-        return None, find_simulator(options.simulator_url, options.simulator_ca)
+def _embed(options: argparse.Namespace, settings: Settings) -> EmbeddedSimulator:
     source = _absolute_source(options.simulator_source or DEFAULT_SOURCE)
-    simulator = EmbeddedSimulator(settings.store_dir / "simulator", source, settings.symbols)
-    return simulator, simulator.wait_ready()
+    return EmbeddedSimulator(settings.store_dir / "simulator", source, settings.symbols)
 
 
 def _absolute_source(source: str) -> str:

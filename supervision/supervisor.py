@@ -17,6 +17,7 @@ from thespian.actors import ActorAddress, ChildActorExited
 from actors import crash
 from actors.actor import TradingActor
 from actors.clock import NS_PER_MS, NS_PER_S
+from actors.messages.delivery import Undelivered
 from actors.messages.health import (
     Alert,
     ChildState,
@@ -353,8 +354,8 @@ class SupervisorActor(TradingActor):
         self._pass_on()
 
     def _publish_soon(self) -> None:
-        """Several changes at once make one directory."""
-        if "publish" not in self._timers:
+        """Several changes at once make one directory; none is needed while everything stops."""
+        if "publish" not in self._timers and not self._stopping:
             self.after("publish", PUBLISH_S, self._publish)
 
     def _publish(self) -> None:
@@ -369,12 +370,17 @@ class SupervisorActor(TradingActor):
         self._pass_on()
 
     def _pass_on(self) -> None:
-        if self._directory_from_above is None:
+        if self._directory_from_above is None or self._stopping:
             return
         version = self._directory_from_above.version
         for child in self.children.values():
             if child.alive:
                 self.send(child.address, Directory(version, self._peers_for(child)))
+
+    def on_undelivered(self, message: Undelivered, sender: object) -> None:
+        """A child that dies misses its directory: the next one is told by ``Initialize``."""
+        if not isinstance(message.message, Directory | SubtreePeers):
+            super().on_undelivered(message, sender)
 
     def _own_subtree(self) -> tuple[Peer, ...]:
         found: list[Peer] = []
@@ -386,14 +392,16 @@ class SupervisorActor(TradingActor):
         return tuple(found)
 
     def _peers_for(self, child: Child) -> tuple[Peer, ...]:
+        # Siblings that just started are known here before the root's directory comes back down.
+        above = (peer for peer in self._above if peer.name not in self.children)
+        known = {peer.name: peer for peer in (*above, *self._own_subtree())}
+        peers = tuple(known.values())
         needs = child.spec.needs
         if child.spec.kind == "supervisor" or "*" in needs:
-            return self._above
+            return peers
         exact = {need for need in needs if not need.endswith("*")}
         prefixes = tuple(need[:-1] for need in needs if need.endswith("*"))
-        return tuple(
-            peer for peer in self._above if peer.name in exact or (prefixes and peer.name.startswith(prefixes))
-        )
+        return tuple(peer for peer in peers if peer.name in exact or (prefixes and peer.name.startswith(prefixes)))
 
     def _report(self) -> None:
         report = TreeReport(self.name, self.incarnation, tuple(child.status() for child in self.children.values()))
