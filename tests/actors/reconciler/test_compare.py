@@ -1,0 +1,219 @@
+"""Ledger against venue: each kind of difference is found, and nothing is found where nothing is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from actors.clock import NS_PER_S
+from actors.messages.trading import LedgerFacts, OrderState, VenueBalance, VenueFill, VenueOrder
+from actors.reconciler import money
+from actors.reconciler.compare import Comparison, Egress, Identity, VenueView, compare
+from actors.reconciler.grace import Grace
+from actors.reconciler.kinds import DifferenceKind
+from tests.actors.reconciler.facts import NOW, OLD, balances, facts, fill, ledger_order, position, venue_order
+
+ME = Identity("td", "a", 3)
+KIND = DifferenceKind
+
+
+def run(
+    ledger: LedgerFacts,
+    *,
+    open_: tuple[VenueOrder, ...] = (),
+    recent: tuple[VenueOrder, ...] = (),
+    fills: tuple[VenueFill, ...] = (),
+    held: tuple[VenueBalance, ...] = (),
+    egress: Egress | None = None,
+) -> Comparison:
+    names = [order.client_order_id for order in ledger.orders]
+    left = egress or Egress(frozenset(names), dict.fromkeys(names, OLD))
+    view = VenueView(open_, recent, fills, held, OLD - 300 * NS_PER_S, NOW)
+    return compare(ledger, view, left, ME, settle_ns=5 * NS_PER_S, tolerance=Decimal("0.01"))
+
+
+def kinds(compared: Comparison) -> list[DifferenceKind]:
+    return [found.kind for found in compared.found]
+
+
+def test_ledger_and_venue_that_agree_differ_in_nothing() -> None:
+    ledger = facts(
+        orders=(ledger_order(), ledger_order("td-a-3-p-2", OrderState.FILLED, filled_size=Decimal("0.1"))),
+        fills=("f1",),
+        positions=(position(),),
+    )
+    recent = (venue_order(), venue_order("td-a-3-p-2", "FILLED", filled_size=Decimal("0.1")), venue_order("by-hand"))
+    compared = run(
+        ledger, open_=(venue_order(),), recent=recent, fills=(fill(order="td-a-3-p-2"),), held=balances(BTC="0.1")
+    )
+    assert kinds(compared) == []
+    assert (compared.compared_orders, compared.compared_fills) == (2, 1)
+
+
+def test_an_open_order_that_is_not_listed_is_missing_not_cancelled() -> None:
+    compared = run(facts(orders=(ledger_order(),)))
+    assert kinds(compared) == [KIND.MISSING_AT_VENUE]
+    assert compared.evidence.orders == ()
+
+
+def test_an_order_in_motion_is_not_judged() -> None:
+    assert kinds(run(facts(orders=(ledger_order(changed_utc_ns=NOW - NS_PER_S),)))) == []
+
+
+@pytest.mark.parametrize("state", [OrderState.SUBMITTING, OrderState.UNKNOWN])
+def test_an_order_of_unknown_fate_that_is_listed_becomes_evidence(state: OrderState) -> None:
+    compared = run(facts(orders=(ledger_order(state=state, order_id=None),)), recent=(venue_order(),))
+    assert [order.client_order_id for order in compared.evidence.orders] == ["td-a-3-e-1"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "differs"),
+    [
+        (OrderState.OPEN, "CANCELLED", True),
+        (OrderState.OPEN, "PENDING", False),
+        (OrderState.PENDING_CANCEL, "CANCEL_QUEUED", False),
+        (OrderState.CANCELLED, "OPEN", True),
+        (OrderState.CANCELLED, "FILLED", True),
+        (OrderState.EXPIRED, "CANCELLED", False),
+        (OrderState.REJECTED, "FAILED", False),
+        (OrderState.REJECTED, "OPEN", True),
+    ],
+)
+def test_states_that_cannot_both_be_right_are_told_with_the_venues_order(
+    state: OrderState, status: str, differs: bool
+) -> None:
+    compared = run(facts(orders=(ledger_order(state=state),)), recent=(venue_order(status=status),))
+    assert (KIND.STATE in kinds(compared)) == differs
+    assert bool(compared.evidence.orders) == differs
+
+
+def test_a_fill_the_ledger_lacks_is_evidence() -> None:
+    shown = venue_order(filled_size=Decimal("0.1"))
+    compared = run(facts(orders=(ledger_order(),)), recent=(shown,), fills=(fill(), fill("f2", "by-hand")))
+    assert kinds(compared) == [KIND.FILLED_SIZE, KIND.MISSING_FILL]
+    assert [one.entry_id for one in compared.evidence.fills] == ["f1"]
+
+
+def test_a_recorded_fill_the_venue_does_not_list_is_a_phantom() -> None:
+    assert kinds(run(facts(fills=("f9",)))) == [KIND.PHANTOM_FILL]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("td-b-1-e-1", KIND.FOREIGN_HOST),
+        ("td-a-4-e-1", KIND.FOREIGN_HOST),
+        ("td-a-3-e-101", KIND.BEYOND_HEAD),
+        ("td-a-2-e-50", KIND.NOT_IN_LEDGER),
+    ],
+)
+def test_orders_of_our_family_that_are_not_in_the_ledger_are_named_for_what_they_are(
+    name: str, kind: DifferenceKind
+) -> None:
+    assert kinds(run(facts(), open_=(venue_order(name),))) == [kind]
+
+
+@pytest.mark.parametrize("name", ["by-hand", "zz-a-9-e-1", "", "td-a-3-q-1"])
+def test_orders_of_others_are_left_alone(name: str) -> None:
+    assert kinds(run(facts(), open_=(venue_order(name),))) == []
+
+
+def test_ended_orders_of_a_former_instance_are_history() -> None:
+    old = venue_order("td-b-1-e-1", "FILLED", created_utc_ns=NOW - 7200 * NS_PER_S)
+    assert kinds(run(facts(), recent=(old,))) == []
+
+
+def test_less_than_the_positions_is_short_and_more_is_not_ours() -> None:
+    held = facts(positions=(position("0.1"), position("0.2", "BTC-USDC")))
+    assert kinds(run(held, held=balances(BTC="0.29"))) == [KIND.BALANCE_SHORT]
+    assert kinds(run(held)) == [KIND.BALANCE_SHORT]
+    assert kinds(run(held, held=balances(BTC="5"))) == []
+    assert kinds(run(held, held=balances(BTC="0.2999999"))) == []  # 0.006 USD
+
+
+def test_a_request_that_left_without_an_intent_is_found() -> None:
+    left = Egress(frozenset({"td-a-3-e-200"}), {"td-a-3-e-200": OLD})
+    assert kinds(run(facts(), egress=left)) == [KIND.EGRESS_WITHOUT_INTENT]
+    fresh = Egress(frozenset({"td-a-3-e-200"}), {"td-a-3-e-200": NOW})
+    assert kinds(run(facts(), egress=fresh)) == []
+    ended_long_ago = Egress(frozenset({"td-a-3-e-20"}), {"td-a-3-e-20": OLD})
+    assert kinds(run(facts(), egress=ended_long_ago)) == []
+
+
+def test_an_order_the_venue_took_without_an_egress_record_is_found() -> None:
+    none = Egress(frozenset(), {})
+    assert kinds(run(facts(orders=(ledger_order(),)), open_=(venue_order(),), egress=none)) == [
+        KIND.SENT_WITHOUT_EGRESS
+    ]
+    older = ledger_order("td-a-2-e-1")
+    assert kinds(run(facts(orders=(older,)), open_=(venue_order("td-a-2-e-1"),), egress=none)) == []
+
+
+def found_of(*names: str) -> list[object]:
+    return list(run(facts(orders=tuple(ledger_order(name) for name in names))).found)
+
+
+def test_a_difference_counts_only_when_it_lasts() -> None:
+    grace = Grace(5 * NS_PER_S)
+    first = grace.judge(found_of("td-a-3-e-1"), 0)  # type: ignore[arg-type]
+    assert (len(first.pending), first.counting) == (1, ())
+    second = grace.judge(found_of("td-a-3-e-1", "td-a-3-e-2"), 6 * NS_PER_S)  # type: ignore[arg-type]
+    assert [one.key for one in second.counting] == ["td-a-3-e-1"]
+    assert [one.key for one in second.pending] == ["td-a-3-e-2"]
+    grace.judge([], 7 * NS_PER_S)
+    assert grace.judge(found_of("td-a-3-e-1"), 30 * NS_PER_S).counting == ()  # type: ignore[arg-type]
+
+
+def test_a_second_host_counts_at_once() -> None:
+    found = run(facts(), open_=(venue_order("td-b-1-e-1"),)).found
+    assert len(Grace(5 * NS_PER_S).judge(found, 0).counting) == 1
+
+
+PRICES = {"USD": Decimal(1), "BTC": Decimal(60000)}
+
+
+def check(baseline: money.Baseline | None, fills: tuple[VenueFill, ...] = (), **held: str) -> money.MoneyCheck:
+    now = money.totals(balances(**held), ("USD", "BTC"))
+    return money.check(baseline, now, fills, PRICES, NOW, Decimal("0.01"))
+
+
+def test_a_balance_that_its_fills_explain_is_no_change() -> None:
+    start = check(None, USD="10000").baseline
+    trades = (fill(trade_utc_ns=NOW), fill("f2", side="SELL", size=Decimal("0.05"), trade_utc_ns=NOW))
+    after = check(start, trades, USD="6990", BTC="0.05")
+    assert after.found == ()
+    assert after.baseline.totals["USD"] == Decimal(6990)
+    assert check(after.baseline, trades, USD="6990", BTC="0.05").baseline.rests == {}
+
+
+def test_an_unexplained_change_needs_two_readings_that_agree() -> None:
+    start = check(None, USD="10000").baseline
+    once = check(start, USD="9000")
+    assert once.found == ()
+    other = check(once.baseline, USD="8000")
+    assert other.found == ()
+    again = check(other.baseline, USD="8000")
+    assert [found.kind for found in again.found] == [KIND.BALANCE_CHANGE]
+    assert (again.found[0].ledger, again.found[0].venue) == ("10000 expected", "8000 held")
+
+
+def test_a_fill_seen_before_its_balance_is_not_unexplained() -> None:
+    start = check(None, USD="10000").baseline
+    early = check(start, (fill(trade_utc_ns=NOW),), USD="10000")
+    late = check(early.baseline, (fill(trade_utc_ns=NOW),), USD="3995", BTC="0.1")
+    assert (early.found, late.found, late.baseline.rests) == ((), (), {})
+
+
+def test_fills_from_before_the_baseline_explain_nothing() -> None:
+    start = check(None, USD="10000").baseline
+    assert check(start, (replace(fill(), trade_utc_ns=NOW - 3600 * NS_PER_S),), USD="10000").baseline.rests == {}
+
+
+def test_a_baseline_outlives_its_process_and_damage_is_refused() -> None:
+    start = check(None, (fill(),), USD="10000.12").baseline
+    assert money.from_json(money.to_json(start)) == start
+    for bad in (b"", b"{}", b'{"totals": {"USD": "x"}, "fills": [], "read_utc_ns": 1}', b"[1]"):
+        with pytest.raises(ValueError):
+            money.from_json(bad)
