@@ -99,7 +99,7 @@ def _check(venue: Engine) -> None:
     assert usd.available + usd.hold == Decimal(1000) - paid
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(actions, st.integers(0, 30)), min_size=1, max_size=40))
 def test_money_is_conserved_and_holds_are_what_open_orders_need(
     history: list[tuple[tuple[object, ...], int]],

@@ -52,7 +52,7 @@ def test_after_kill_9_the_venue_is_as_it_was_and_its_key_and_ports_too(tmp_path:
 def test_an_order_answered_just_before_the_kill_is_never_lost() -> None:
     with SimulatorProcess(frozen=True, arguments=[*FREE, "--accept-delay-ms", "60000"]) as venue:
         sdk = rest_client(venue)
-        for number in range(5):
+        for number in range(2):
             created = sdk.limit_order_gtc_buy(f"last-{number}", "BTC-USD", "0.001", "30000")
             venue.kill()
             venue.start()
