@@ -214,7 +214,9 @@ class AdminActor(TradingActor):
             "error": error,
             "answer": proof or {},
         }
-        self.log.info("operator_command", verb=command.verb, what=what, operator=command.operator, reason=command.reason)
+        self.log.info(
+            "operator_command", verb=command.verb, what=what, operator=command.operator, reason=command.reason
+        )
         try:
             self._audit.write(self.clock.utc_ns(), entry)
         except OSError as problem:

@@ -292,10 +292,14 @@ def _exposure(said: tuple[RiskReport, int] | None) -> Json | None:
     return {
         "total": _text(report.total_exposure),
         "reserved": _text(report.reserved),
-        "by_symbol": {line.key: {"held": _text(line.held), "pending": _text(line.pending)} for line in report.by_symbol},
+        "by_symbol": {
+            line.key: {"held": _text(line.held), "pending": _text(line.pending)} for line in report.by_symbol
+        },
         "by_asset": {line.key: {"held": _text(line.held), "pending": _text(line.pending)} for line in report.by_asset},
         "cooldowns": {name: to_rfc3339(until) for name, until in report.cooldowns},
-        "fees": {"maker": _text(report.fees.maker_rate), "taker": _text(report.fees.taker_rate)} if report.fees else None,
+        "fees": {"maker": _text(report.fees.maker_rate), "taker": _text(report.fees.taker_rate)}
+        if report.fees
+        else None,
         "unavailable": list(report.unavailable),
     }
 
