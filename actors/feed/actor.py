@@ -6,14 +6,13 @@ leaves with a crash record, and its supervisor starts a new one.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from dataclasses import replace
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
-from actors.feed.client import FeedClient
+from actors.feed.client import FeedClient, tune_process
 from actors.feed.outbox import Batch, ConnectionNote, Outbox
 from actors.feed.session import LIVE, STOPPED
 from actors.messages.base import Message
@@ -25,8 +24,6 @@ from actors.ports import start_thread
 PULSE_DEADLINE_S = 5.0
 """A loop that did not turn for this long hangs (the largest frame takes 0.2 s)."""
 EPOCHS_PER_INCARNATION = 1_000_000
-SWITCH_INTERVAL_S = 0.001
-"""How long the decoding thread may keep the interpreter from the mailbox between two of its own steps."""
 RECENT_TRADES = 100
 HEALTH_RECEIVERS = ("watchdog", "admin", "metrics")
 
@@ -78,7 +75,7 @@ class FeedActor(TradingActor):
 
     def _open(self) -> None:
         """Start the thread that holds the connections."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        tune_process()
         first_epoch = self.incarnation * EPOCHS_PER_INCARNATION
         client = self._client = FeedClient(self.settings, self.clock, self.outbox, first_epoch)
         _ = self.events  # made here: the mailbox watches it before the thread can use it

@@ -15,7 +15,10 @@ QUOTE_INTERVAL_S = 0.02
 TICK_S = 0.25
 REPEAT_S = 1.0
 REFRESH_NS = NS_PER_S // 4
-QUOTE_RECEIVERS = ("strategist", "risk", "tracker", "admin")
+ADMIN_INTERVAL_S = 0.9
+"""The status page needs no more, unless what blocks entries changes."""
+TRADING_RECEIVERS = ("strategist", "risk", "tracker")
+QUOTE_RECEIVERS = (*TRADING_RECEIVERS, "admin")
 
 
 class GuardActor(TradingActor):
@@ -28,6 +31,7 @@ class GuardActor(TradingActor):
         self._guards: dict[str, SymbolGuard] = {}
         self._shown: dict[str, GuardedQuote] = {}
         self._shown_boot_ns: dict[str, int] = {}
+        self._admin_boot_ns: dict[str, int] = {}
         self._waiting: set[str] = set()
         self._signals: dict[tuple[BreakerName, str], BreakerSignal] = {}
         self._unsent: set[tuple[BreakerName, str]] = set()
@@ -128,10 +132,15 @@ class GuardActor(TradingActor):
     def _show(self, symbol: str) -> None:
         self._waiting.discard(symbol)
         quote = self._make(symbol, self._guards[symbol])
+        shown, now = self._shown.get(symbol), self.clock.boot_ns()
         self._shown[symbol] = quote
-        self._shown_boot_ns[symbol] = self.clock.boot_ns()
-        for name in QUOTE_RECEIVERS:
+        self._shown_boot_ns[symbol] = now
+        for name in TRADING_RECEIVERS:
             self.tell(name, quote)
+        due = now - self._admin_boot_ns.get(symbol, -NS_PER_S) >= round(ADMIN_INTERVAL_S * NS_PER_S)
+        if due or shown is None or shown.blocks != quote.blocks:
+            self._admin_boot_ns[symbol] = now
+            self.tell("admin", quote)
 
     def _make(self, symbol: str, guard: SymbolGuard) -> GuardedQuote:
         return guard.guarded(self.clock.boot_ns(), self.incarnation)

@@ -153,3 +153,15 @@ def test_signals_wait_for_a_watchdog_that_is_away(harness: ActorHarness) -> None
 def test_a_message_that_is_not_its_business_is_a_crash(harness: ActorHarness) -> None:
     with pytest.raises(UnknownMessageError):
         harness.deliver(UserChannelReset(1, "", 0))
+
+
+def test_the_status_page_is_not_flooded_and_yet_hears_of_blocks_at_once(harness: ActorHarness) -> None:
+    quotes(harness, "admin")
+    for n in range(100):
+        harness.deliver(update(n / 20, "100", f"100.{n + 1:03d}"))
+        harness.advance(0.05)
+    assert 5 <= len(quotes(harness, "admin")) <= 8
+    assert len(quotes(harness, "tracker")) >= 100
+    harness.deliver(update(5, fresh=False))
+    harness.advance(0.02)
+    assert quotes(harness, "admin")[-1].quote is None
