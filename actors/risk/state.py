@@ -57,14 +57,24 @@ class RiskStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fresh = not path.exists()
+        self._lock_fd = -1
+        self._connection: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
             self._open()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, StateError) as error:
+            self.close()
+            if isinstance(error, StateError):
+                raise
             raise StateError(f"{path}: cannot be opened: {error}") from error
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        assert self._connection is not None
+        return self._connection
 
     def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -81,8 +91,11 @@ class RiskStore:
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
-        self._db.close()
-        os.close(self._lock_fd)
+        if self._connection is not None:
+            self._connection.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     @contextmanager
     def _commit(self) -> Iterator[None]:

@@ -297,7 +297,22 @@ def test_damaged_state_stops_entries_pages_and_lets_exits_through(tmp_path: Path
     assert any(a.severity.value == "page" for a in desk.harness.take("alerts") if isinstance(a, Alert))
     desk.harness.deliver(exit_proposal(decided_boot_ns=desk.clock.boot_ns()))
     assert isinstance(desk.last(), Approval)
+    path.unlink()  # an operator moves it away
+    desk.tick(6)
+    assert code(desk.propose(symbol="ETH-USD")) == "losing_streak", "what was locked is unknown: wait"
     desk.close()
+
+
+def test_a_second_risk_manager_over_the_same_store_approves_nothing(desk: Desk) -> None:
+    first = desk.actor
+    desk.harness.actor.store, kept = None, first.store
+    desk.restart()
+    desk.tick(5)
+    assert code(desk.propose()) == "state_store"
+    assert kept is not None
+    kept.close()
+    desk.tick(6)
+    assert isinstance(desk.propose(), Approval)
 
 
 def test_a_store_that_cannot_be_written_refuses_the_entry_and_recovers(desk: Desk) -> None:

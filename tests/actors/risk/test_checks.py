@@ -10,7 +10,7 @@ import pytest
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, TradingState
 from actors.messages.market import Side, TickRefusal
-from actors.messages.trading import OrderKind, Proposal, Protection, Role
+from actors.messages.trading import FeeTier, OrderKind, Proposal, Protection, Role
 from actors.risk.books import Books, Reservation
 from actors.risk.checks import Approved, Refused, judge
 from actors.risk.codes import MEANING, RefusalCode
@@ -67,7 +67,7 @@ def working(*orders: object, **values: object) -> World:
 
 
 def ruled(**values: object) -> World:
-    return world(rules={"BTC-USD": Dated(rules(**values), NOW)})
+    return world(rules={"BTC-USD": Dated(replace(rules(), **values), NOW)})  # type: ignore[arg-type]
 
 
 def quoted(**values: object) -> World:
@@ -178,7 +178,7 @@ CASES: list[tuple[str, RefusalCode, Proposal, World]] = [
         "an old fee tier",
         C.FEES_UNAVAILABLE,
         proposal(),
-        world(fees=replace(world().fees, as_of_boot_ns=NOW - 3601 * S)),
+        world(fees=Dated(FeeTier("entry", D("0.005"), D("0.009")), NOW - 3601 * S)),
     ),
     ("no balance", C.BALANCE_UNAVAILABLE, proposal(), world(cash={})),
     (

@@ -50,7 +50,8 @@ class Truth:
 
 
 Step = tuple[str, int, int]
-EVENTS = "propose propose propose take take refuse fill fill cancel tell tell wait restart close price".split()
+WEIGHTS = {"propose": 3, "take": 2, "refuse": 1, "fill": 2, "cancel": 1, "tell": 2, "wait": 1, "restart": 1, "close": 1}
+EVENTS = [name for name, weight in {**WEIGHTS, "price": 1}.items() for _ in range(weight)]
 STEPS = st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 2), st.integers(1, 100)), min_size=5, max_size=40)
 
 

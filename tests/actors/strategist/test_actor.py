@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield build
     for harness in made:
-        harness.actor.strategy.kill()  # type: ignore[attr-defined]
+        harness.actor.strategy.kill()
 
 
 def feed(harness: ActorHarness, state: TradingState = TradingState.RUN, bid: str = "100") -> None:
@@ -49,8 +49,8 @@ def feed(harness: ActorHarness, state: TradingState = TradingState.RUN, bid: str
 
 def cycle(harness: ActorHarness, **inputs: object) -> list[object]:
     """Let one decision happen; returns the proposals sent."""
-    count = harness.actor.cycle  # type: ignore[attr-defined]
-    while harness.actor.cycle == count:  # type: ignore[attr-defined]
+    count = harness.actor.cycle
+    while harness.actor.cycle == count:
         feed(harness, **inputs)  # type: ignore[arg-type]
         harness.advance(0.5)
     harness.run_workers()
@@ -90,7 +90,7 @@ def test_a_failing_strategy_costs_its_cycle_and_nothing_else(start: Start, name:
     alerts = harness.take("alerts", Alert)
     assert [alert.key for alert in alerts if isinstance(alert, Alert)] == [f"strategy-{kind}"]
     cycle(harness)
-    assert harness.actor.strategy.starts == 2  # type: ignore[attr-defined]
+    assert harness.actor.strategy.starts == 2
 
 
 @pytest.mark.parametrize(("state", "reason"), [(TradingState.HALTED, "halted"), (TradingState.KILLED, "halted")])
@@ -108,7 +108,7 @@ def test_without_a_risk_manager_nothing_is_asked(start: Start) -> None:
 
 def test_a_decision_that_is_still_running_is_not_asked_twice(start: Start) -> None:
     harness = start(f"{ROOM}:Good")
-    while harness.actor.cycle < 2:  # type: ignore[attr-defined]
+    while harness.actor.cycle < 2:
         feed(harness)
         harness.advance(0.5)
     assert len(harness.workers["strategy"].waiting) == 1
@@ -119,10 +119,10 @@ def test_cycles_keep_their_jittered_distance(start: Start) -> None:
     harness = start(f"{ROOM}:Silent", cycle_s=10)
     starts: list[int] = []
     for _ in range(1500):
-        before = harness.actor.cycle  # type: ignore[attr-defined]
+        before = harness.actor.cycle
         harness.advance(0.1)
-        if harness.actor.cycle != before:  # type: ignore[attr-defined]
-            starts.append(harness.actor.last_cycle_boot_ns)  # type: ignore[attr-defined]
+        if harness.actor.cycle != before:
+            starts.append(harness.actor.last_cycle_boot_ns)
     gaps = [(b - a) / 1e9 for a, b in pairwise(starts)]
     assert len(gaps) >= 11
     assert all(8 <= gap <= 12 for gap in gaps)
@@ -140,7 +140,7 @@ def test_refusals_and_bars_reach_the_view_and_old_bars_do_not_come_twice(start: 
         feed(harness)
         harness.advance(0.5)
     work = harness.workers["strategy"].waiting[0][0]
-    shown = next(cell.cell_contents for cell in work.__closure__ if hasattr(cell.cell_contents, "symbols"))  # type: ignore[attr-defined]
+    shown = next(cell.cell_contents for cell in work.__closure__ or () if hasattr(cell.cell_contents, "symbols"))
     assert [bar.start_utc_ns for bar in shown["BTC-USD"].bars] == [120, 180]
     assert shown["BTC-USD"].last_refusal == "cooldown"
 
@@ -161,8 +161,8 @@ def test_inputs_of_another_epoch_are_ignored(start: Start) -> None:
     harness = start(f"{ROOM}:Silent")
     harness.deliver(lease(harness.clock.boot_ns(), epoch=9))
     harness.deliver(snapshot(harness.clock.boot_ns(), epoch=9))
-    assert harness.actor.lease is None  # type: ignore[attr-defined]
-    assert harness.actor.snapshot is None  # type: ignore[attr-defined]
+    assert harness.actor.lease is None
+    assert harness.actor.snapshot is None
 
 
 def test_the_demo_strategy_buys_with_stop_and_target_within_three_cycles(start: Start) -> None:
@@ -188,8 +188,8 @@ def test_the_demo_strategy_does_not_buy_what_it_holds_or_what_is_blocked(start: 
         held = (position,) if n < 4 else ()
         harness.deliver(snapshot(now, sequence=now, positions=held))
         harness.deliver(guarded(at_boot_ns=now, blocks=() if n < 4 else (TickRefusal.WIDE_SPREAD,)))
-        before = harness.actor.cycle  # type: ignore[attr-defined]
-        while harness.actor.cycle == before:  # type: ignore[attr-defined]
+        before = harness.actor.cycle
+        while harness.actor.cycle == before:
             harness.deliver(lease(harness.clock.boot_ns()))
             harness.advance(0.5)
         harness.run_workers()
@@ -203,7 +203,7 @@ def test_stopping_ends_the_strategys_process(start: Start) -> None:
 
     harness = start(f"{ROOM}:Good")
     cycle(harness)
-    process = harness.actor.strategy._process  # type: ignore[attr-defined]
+    process = harness.actor.strategy._process
     assert process is not None
     with pytest.raises(ActorLeftError):
         harness.deliver(StopChild("test", 1.0))
