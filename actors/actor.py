@@ -135,6 +135,11 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
     def reply(self, sender: object, message: object) -> None:
         self.send(sender, message)
 
+    def answer(self, name: str, sender: object, message: object) -> None:
+        """Answer the peer called ``name``; one that just started and is not in the directory yet, at its address."""
+        if not self.tell(name, message):
+            self.reply(sender, message)
+
     def worker(self, name: str) -> Worker:
         """A thread of its own for blocking calls."""
         return Worker(f"{self.name}:{name}", self.events, lambda s, call: self._later(s, call))
@@ -295,8 +300,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
 
     def _fire_timers(self) -> None:
         now = self.clock.boot_ns()
-        if self._armed_boot_ns is not None and now >= self._armed_boot_ns:
-            self._armed_boot_ns = None
+        self._armed_boot_ns = None  # whatever woke us: _arm decides anew, so that no rounding can lose a timer
         ripe = []
         while self._timer_heap and self._timer_heap[0][0] <= now:
             entry = heapq.heappop(self._timer_heap)

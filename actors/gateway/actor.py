@@ -53,6 +53,7 @@ LOCK_FILE = "gateway.lock"
 _LOCK_RETRY_S = 0.05
 _KEY_RETRY_S = 5.0
 _CLOCK_SAMPLES = 3
+CANCELS_PER_REQUEST = 100
 _PRIVATE_FREE = frozenset({"get_unix_time", "get_public_product_book"})
 _LISTINGS = frozenset(
     {QueryKind.ORDER, QueryKind.OPEN_ORDERS, QueryKind.ORDERS_SINCE, QueryKind.FILLS_SINCE, QueryKind.FILLS_OF_ORDER}
@@ -75,6 +76,8 @@ class GatewayActor(TradingActor):
         self._budget: Budget
         self._outcomes = Outcomes()
         self._in_flight: set[str] = set()
+        self._cancels_waiting: list[CancelOrder] = []
+        self._cancels_under_way: set[str] = set()
         self._sent_before: frozenset[str] = frozenset()
         self._lease: Lease | None = None
         self._key_checked = False
@@ -350,29 +353,42 @@ class GatewayActor(TradingActor):
     # --- cancels and edits -----------------------------------------------------------------------------
 
     def on_cancel_order(self, message: CancelOrder, sender: object) -> None:
-        key = f"cancel {message.client_order_id}"
-        if key in self._in_flight:
+        """Cancels that wait for the one lane go out together: a hundred orders are two requests, not a hundred."""
+        if message.client_order_id in self._cancels_under_way:
             return
         if self._dry_run:
             self._end_cancel(message, OutcomeKind.REFUSED, "dry_run")
             return
-        self._in_flight.add(key)
+        self._cancels_under_way.add(message.client_order_id)
+        self._cancels_waiting.append(message)
+        if len(self._cancels_waiting) == 1:
+            self._queue_cancels()
+
+    def _queue_cancels(self) -> None:
+        batch: list[CancelOrder] = []
+
+        def starting() -> None:
+            batch.extend(self._cancels_waiting[:CANCELS_PER_REQUEST])
+            self._cancels_waiting = self._cancels_waiting[CANCELS_PER_REQUEST:]
+            if self._cancels_waiting:
+                self._queue_cancels()
 
         def ended(result: WireResult) -> None:
-            self._in_flight.discard(key)
-            verdict = classify.cancel(_answer(result), message.order_id)
-            self._end_cancel(message, verdict.kind, verdict.reason)
+            for message in batch:
+                self._cancels_under_way.discard(message.client_order_id)
+                verdict = classify.cancel(_answer(result), message.order_id)
+                self._end_cancel(message, verdict.kind, verdict.reason)
 
         self._dispatcher.put(
             Job(
                 lane=LaneKind.CANCEL,
                 priority=CANCEL,
                 endpoint="cancel_orders",
-                request=lambda client: client.cancel_orders(order_ids=[message.order_id]),
+                request=lambda client: client.cancel_orders(order_ids=[message.order_id for message in batch]),
                 call=WireCall(self.clock),
                 done=ended,
                 queued_boot_ns=self.clock.boot_ns(),
-                commander_incarnation=message.stamp.incarnation,
+                starting=starting,
             )
         )
 
@@ -478,7 +494,7 @@ class GatewayActor(TradingActor):
 
     def on_venue_query(self, message: VenueQuery, sender: object) -> None:
         def deliver(run: ReadRun, findings: Findings | None, error: str) -> None:
-            self.tell(message.stamp.name, self._venue_answer(message, run, findings, error))
+            self.answer(message.stamp.name, sender, self._venue_answer(message, run, findings, error))
 
         self._ask(message, deliver)
 
