@@ -58,8 +58,9 @@ class TrackerActor(TrackerFacts):
         orders = self.settings.orders
         self.every("sweep", orders.sweep_s, self.sweep)
         self.every("snapshot", 1.0, self.publish)
-        self.every("rules", orders.rules_s, self.ask_rules, first_s=0.0)
+        self.every("rules", orders.rules_s, self.ask_rules)
         self.every("said", 30.0, self.repeat_trips)
+        self.ask_rules()
         if self.unusable:
             self._say_unusable()
             self.every("unusable", 30.0, self._say_unusable)
@@ -330,6 +331,7 @@ class TrackerActor(TrackerFacts):
         self.write(lambda ledger: ledger.handle_proposal(approval.proposal_id, f"refused:{code}"))
         refusal = Refusal(approval.proposal_id, approval.correlation_id, approval.spec.symbol, code, "", self.name)
         self.meter.count("refusals_total", code=code)
+        self.log.info("approval_refused", proposal=approval.proposal_id, code=code)
         self.tell("risk", refusal)
         self.tell("strategist", refusal)
         self.changed()
@@ -442,7 +444,7 @@ class TrackerActor(TrackerFacts):
             at_boot_ns=self.clock.boot_ns(),
             tracker_incarnation=self.incarnation,
         )
-        self.tell(message.stamp.name, facts)
+        self.answer(message.stamp.name, sender, facts)
 
     def on_reconcile_report(self, report: ReconcileReport, sender: object) -> None:
         """The watchdog judges it; a difference is a reason to read the venue now."""
