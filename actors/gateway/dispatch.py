@@ -60,7 +60,9 @@ class Job:
     queued_boot_ns: int
     expires_boot_ns: int | None = None
     commander_incarnation: int | None = None
-    """Incarnation of the tracker that ordered it; None for reads."""
+    """Incarnation of the tracker that ordered it; None for reads and cancels."""
+    starting: Callable[[], None] | None = None
+    """Called in the mailbox right before it goes to its thread."""
 
 
 @dataclass(slots=True)
@@ -160,6 +162,8 @@ class Dispatcher:
 
     def _start(self, lane: Lane, job: Job, now: int) -> None:
         lane.job = job
+        if job.starting is not None:
+            job.starting()
         self.meter.observe("budget_wait_ms", (now - job.queued_boot_ns) / NS_PER_MS)
         door = lane.door
         lane.worker.submit(

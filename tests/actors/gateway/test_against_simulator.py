@@ -147,6 +147,27 @@ def test_a_cancel_and_an_edit_reach_the_order(gateway: LiveHarness, venue: Simul
     gateway.until(lambda: booked(venue, mine)[0]["status"] == "CANCELLED")
 
 
+def test_a_flood_of_cancels_goes_out_in_few_requests_and_each_is_answered(
+    gateway: LiveHarness, venue: SimulatorProcess
+) -> None:
+    orders = {name("p"): "" for _ in range(12)}
+    for each in orders:
+        done = gateway.submit(sell(gateway.clock.boot_ns(), stop_order(each, "0.001")))  # type: ignore[arg-type]
+        orders[each] = str(done.order_id)
+    before = len(venue.requests("batch_cancel"))
+    for each, order_id in orders.items():
+        gateway.deliver(cancel(each, order_id))
+    gateway.deliver(cancel("td-a-1-p-8888", "00000000-0000-0000-0000-000000000000"))
+
+    def outcomes() -> dict[str, OutcomeKind]:
+        return {m.client_order_id: m.kind for m in gateway.sent["tracker"] if isinstance(m, CancelOutcome)}
+
+    gateway.until(lambda: len(outcomes()) == 13)
+    assert {outcomes()[each] for each in orders} == {OutcomeKind.DONE}
+    assert outcomes()["td-a-1-p-8888"] is OutcomeKind.REFUSED
+    assert len(venue.requests("batch_cancel")) - before <= 2
+
+
 def test_a_cancel_of_an_unknown_order_is_refused_with_the_reason(gateway: LiveHarness) -> None:
     gateway.deliver(cancel("td-a-1-e-9999", "00000000-0000-0000-0000-000000000000"))
     gateway.until(lambda: [m for m in gateway.sent["tracker"] if isinstance(m, CancelOutcome)])
