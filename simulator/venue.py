@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 import time
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from simulator.tape import Tape, TapeTrade
 from simulator.values import NS_PER_S, Json, rfc3339
 
 REQUESTS_KEPT = 20_000
+EXIT_STORE_FAILED = 74
 NOTHING = Changes([], [], [], [], [])
 
 
@@ -159,7 +163,7 @@ class Venue:
         if self.store is not None:
             booked = bool(changes.orders or changes.fills)
             meta = {"market": self.market_state()} if booked and self.market_state is not None else None
-            self.store.save(changes, meta)
+            self._save(self.store, changes, meta)
         own = [(trade, self.tapes[trade.book_id]) for trade in changes.trades if self.publishes_own_trades]
         printed = [(t.book_id, tape.add(t.price, t.size, t.maker_side, t.time_ns)) for t, tape in own]
         for listener in self.listeners:
@@ -171,10 +175,19 @@ class Venue:
                 listener.on_user_event(product_id, order)
         self._arm()
 
+    @staticmethod
+    def _save(store: Store, changes: Changes, meta: dict[str, Json] | None) -> None:
+        """Write to disk, or end the process: a venue that answered what it could not keep would lie."""
+        try:
+            store.save(changes, meta)
+        except sqlite3.Error:
+            traceback.print_exc()
+            os._exit(EXIT_STORE_FAILED)
+
     def save_market(self) -> None:
         """Write the market's state, so that a restart goes on from it."""
         if self.store is not None and self.market_state is not None:
-            self.store.save(NOTHING, {"market": self.market_state()})
+            self._save(self.store, NOTHING, {"market": self.market_state()})
 
     def _arm(self) -> None:
         due = self.engine.next_due_ns()

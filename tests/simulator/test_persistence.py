@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
+import requests
 
 from simulator.testing import SimulatorProcess
 from tests.simulator.conftest import eventually, rest_client
@@ -47,6 +51,7 @@ def test_after_kill_9_the_venue_is_as_it_was_and_its_key_and_ports_too(tmp_path:
         venue.price("BTC-USD", price / 2)
         states = {o["client_order_id"]: o["status"] for o in venue.truth()["orders"]}
         assert states == {"bought": "FILLED", "resting": "FILLED", "stop": "FILLED"}
+        assert venue.stop() == 0, "SIGTERM ends it in order"
 
 
 def test_an_order_answered_just_before_the_kill_is_never_lost() -> None:
@@ -61,6 +66,17 @@ def test_an_order_answered_just_before_the_kill_is_never_lost() -> None:
             sdk = rest_client(venue)
         eventually(lambda: {o["status"] for o in venue.truth()["orders"]} == {"OPEN"},
                    "what was pending is taken up")
+
+
+def test_a_venue_that_cannot_write_ends_instead_of_answering(tmp_path: Path) -> None:
+    with SimulatorProcess(frozen=True, symbols=["BTC-USD"], data_dir=tmp_path, arguments=FREE) as venue:
+        sdk = rest_client(venue)
+        lock = sqlite3.connect(tmp_path / "venue.db", isolation_level=None)
+        lock.execute("DROP TABLE orders")
+        lock.close()
+        with pytest.raises(requests.ConnectionError):
+            sdk.limit_order_gtc_buy("lost", "BTC-USD", "0.001", "30000")
+        assert "no such table" in venue.log_file.read_text()
 
 
 def test_five_resting_stops_are_sold_while_the_venue_runs_alone() -> None:
@@ -99,16 +115,9 @@ def test_stops_that_the_market_passed_during_the_downtime_are_filled_at_the_rest
 
 def _age(directory: Path, days: int) -> None:
     """Make the stored market older, as if the venue had been down for so long."""
-    import sqlite3
-
     db = sqlite3.connect(directory / "venue.db")
     state: dict[str, Any] = json.loads(db.execute("SELECT body FROM meta WHERE name='market'").fetchone()[0])
     state["time_ns"] -= days * 86_400 * 1_000_000_000
     db.execute("UPDATE meta SET body=? WHERE name='market'", (json.dumps(state).encode(),))
     db.commit()
     db.close()
-
-
-def test_sigterm_ends_it_in_order_with_exit_code_0() -> None:
-    with SimulatorProcess(arguments=FREE) as venue:
-        assert venue.stop() == 0
