@@ -151,6 +151,17 @@ def test_a_snapshot_of_another_epoch_is_not_taken(tmp_path: Path) -> None:
     assert daemon.lease.reasons == ("waiting for tracker snapshot",)
 
 
+def test_it_halts_until_the_product_modes_were_read_once(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.books()
+    daemon.run(3, modes=False)
+    assert daemon.lease.reasons == ("waiting for product modes",)
+    daemon.answer_modes(ok=False)
+    assert daemon.lease.state is HALTED
+    daemon.run(1.5)
+    assert daemon.lease.state is RUN
+
+
 def test_the_first_live_start_waits_for_resume(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, mode="live")
     daemon.books()
