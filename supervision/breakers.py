@@ -216,6 +216,17 @@ class BreakerBoard:
                 moved.append(self._moved(row, BreakerState.CLOSED, row.reason, "time", now))
         return tuple(moved)
 
+    def settle(self, names: frozenset[BreakerName], now: Moment) -> tuple[Transition, ...]:
+        """Close what has no cause left, without hold or probe: for the start, when nothing has flowed yet."""
+        moved: list[Transition] = []
+        for key, row in self.rows.items():
+            if row.name in names and not (row.latched or row.causes or row.state is BreakerState.CLOSED):
+                self.rows[key] = replace(
+                    row, state=BreakerState.CLOSED, since_utc_ns=now.utc_ns, closed_boot_ns=now.boot_ns
+                )
+                moved.append(self._moved(row, BreakerState.CLOSED, row.reason, "start", now))
+        return tuple(moved)
+
     def resume(self, operator: str, now: Moment) -> tuple[Transition, ...]:
         """A named operator resets every latched breaker; raises ValueError without a name."""
         if not operator.strip():

@@ -49,6 +49,9 @@ from supervision.operator_desk import OperatorDesk, RefusedError
 from supervision.parts import PartsBook
 from supervision.venue_watch import Cause, VenueWatch
 
+START_S = 15.0
+CONNECTING = frozenset({BreakerName.BOOK_GAP, BreakerName.QUOTE_STALE, BreakerName.USER_CHANNEL})
+"""At a start of the daemon these are open until the feed has connected: no fault, so no hold and no alert."""
 LEASED = ("risk", "tracker", "gateway", "strategist", "admin", "metrics")
 _URGENCY = {
     TradingState.RUN: Severity.INFO,
@@ -122,7 +125,16 @@ class WatchdogActor(TradingActor):
         self._desk.look_at_latch(now)
         self._apply_causes((*self._venue.judge_feed(now.boot_ns), *self._venue.judge_unread(now.boot_ns)))
         self._moved(self._board.tick(now))
+        self._settle_start()
         self._renew(force=True)
+
+    def _is_starting(self) -> bool:
+        """The daemon started just now (a restarted watchdog is no start: it finds a market that flows)."""
+        return self.incarnation == 1 and self._now.boot_ns - self._started_boot_ns < START_S * NS_PER_S
+
+    def _settle_start(self) -> None:
+        if self._is_starting():
+            self._moved(self._board.settle(CONNECTING, self._now))
 
     def _at(self) -> Moment:
         self._now = Moment(self.clock.boot_ns(), self.clock.utc_ns())
@@ -160,6 +172,9 @@ class WatchdogActor(TradingActor):
             self._alert(Severity.PAGE, "control_store", f"control store: {self._desk.error}; HALTED")
         for one in moved:
             opened = one.after is BreakerState.OPEN
+            if one.breaker in CONNECTING and self._is_starting():
+                self.log.debug("breaker", breaker=one.breaker, scope=one.scope, state=one.after, reason=one.reason)
+                continue
             text = f"breaker {one.breaker} [{one.scope}] {one.before} -> {one.after}: {one.reason} (by {one.by})"
             self.log.warning("breaker", breaker=one.breaker, scope=one.scope, state=one.after, reason=one.reason)
             if opened:
