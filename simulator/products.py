@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -82,16 +83,30 @@ def _row(row: tuple[str, ...]) -> Product:
 KNOWN: dict[str, Product] = {row[0]: _row(row) for row in _TABLE}
 
 
+_INVENTED = re.compile(r"X\d{2}-USD")
+
+
+def known(symbol: str) -> Product:
+    """One product: of the table, or X01-USD to X99-USD, which exist nowhere and serve drills with many symbols.
+
+    Raises KeyError with the known names.
+    """
+    if symbol in KNOWN:
+        return KNOWN[symbol]
+    if _INVENTED.fullmatch(symbol):
+        price = str(10 + int(symbol[1:3]))
+        return _row((symbol, f"Invented {symbol[1:3]}", "0.0001", "0.001", "0.0001", "10000000", "10000000", price))
+    raise KeyError(f"unknown symbol {symbol!r}; known: {', '.join(KNOWN)}, and X01-USD to X99-USD")
+
+
 def listing(symbols: Iterable[str]) -> dict[str, Product]:
     """List the products with a market of their own, each followed by its USDC alias.
 
-    Raises KeyError with the known names for a symbol outside the built-in table.
+    Raises KeyError with the known names for any other symbol.
     """
     products: dict[str, Product] = {}
     for symbol in symbols:
-        if symbol not in KNOWN:
-            raise KeyError(f"unknown symbol {symbol!r}; known: {', '.join(KNOWN)}")
-        own = KNOWN[symbol]
+        own = known(symbol)
         products[symbol] = own
         alias = f"{own.base}-USDC"
         products[alias] = replace(own, product_id=alias, quote="USDC", alias_to=())
