@@ -301,5 +301,5 @@ class Door:
 def _silence_sdk() -> None:
     """The SDK prints every HTTP error with a handler of its own; the gateway logs them itself."""
     log = logging.getLogger("coinbase.RESTClient")
-    log.handlers.clear()
+    log.handlers[:] = [logging.NullHandler()]  # without any, logging's last resort would print
     log.propagate = False

@@ -35,7 +35,7 @@ BASELINE_FILE = "reconciler.json"
 EGRESS_FILE = "egress.log"
 _OLDEST_NS = 30 * 86_400 * NS_PER_S
 _SECOND_LOOK_S = 0.5
-_RETRY_S = 2.0
+_RETRY_S = 1.0
 
 
 class ReconcilerActor(TradingActor):

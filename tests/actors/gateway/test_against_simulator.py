@@ -36,7 +36,8 @@ from tests.actors.gateway.venue import LiveHarness, buy, cancel, edit, intent, s
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[SimulatorProcess]:
-    with SimulatorProcess(frozen=True, balances={"USD": "10000", "BTC": "1"}) as simulator:
+    arguments = ["--public-rate", "0", "--private-rate", "0"]  # many gateways, one address
+    with SimulatorProcess(frozen=True, balances={"USD": "10000", "BTC": "1"}, arguments=arguments) as simulator:
         yield simulator
 
 
