@@ -58,7 +58,10 @@ class Decision:
 
 
 class StrategyProcess:
-    """One strategy in a process of its own, in its own session, with no inherited secrets."""
+    """One strategy in a process of its own, with no inherited secrets.
+
+    It stays in the daemon's process group, so that whatever it leaves behind ends with the daemon at the latest.
+    """
 
     def __init__(self, settings: StrategistSettings, log_path: Path, *, live: bool, clock: Clock | None = None) -> None:
         self._settings = settings
@@ -103,16 +106,16 @@ class StrategyProcess:
             raise
 
     def strike(self) -> None:
-        """Kill the process and its session without waiting; the thread that asked it cleans up after it."""
+        """Kill the process without waiting; the thread that asked it cleans up after it."""
         process = self._process
         if process is not None:
             try:
-                os.killpg(process.pid, signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it is dead already
 
     def kill(self) -> None:
-        """End the process and its session, and close the pipes."""
+        """End the process and close the pipes."""
         self.strike()
         process, self._process = self._process, None
         if process is not None:
@@ -158,7 +161,6 @@ class StrategyProcess:
                     stderr=log,
                     pass_fds=(child_in, child_out),
                     env=_environment(os.environ),
-                    start_new_session=True,
                 )
         except OSError as error:
             raise StrategyFaultError(FaultKind.START, f"no process: {error}") from error

@@ -375,9 +375,15 @@ def test_impossible_answers_are_not_believed(desk: Desk) -> None:
 
 
 def test_an_answer_to_an_older_question_is_dropped(desk: Desk) -> None:
-    stale = VenueAnswer("risk-1-fees-1", QueryKind.FEES, True, "", 1, 1, 0, 1, fees=FeeTier("x", D(0), D(0)))
+    cheap = FeeTier("x", D(0), D(0))
+    stale = VenueAnswer("risk-1-fees-1", QueryKind.FEES, True, "", 1, 1, 0, 1, fees=cheap)
+    desk.harness.deliver(stale)
+    desk.harness.advance(601)
+    (asked,) = (q for q in desk.harness.take("gateway", VenueQuery) if q.kind is QueryKind.FEES)  # type: ignore[attr-defined]
     desk.harness.deliver(stale)
     assert desk.actor.reads.fees is not None
+    assert desk.actor.reads.fees.value.taker_rate == D("0.009")
+    assert isinstance(asked, VenueQuery)
     assert desk.actor.reads.fees.value.taker_rate == D("0.009")
 
 

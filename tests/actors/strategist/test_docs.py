@@ -20,7 +20,7 @@ TEXT = (Path(__file__).parents[3] / "docs" / "strategies.md").read_text()
 
 
 def block(language: str) -> str:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[0]
+    return str(re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)[0])
 
 
 def test_the_example_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
