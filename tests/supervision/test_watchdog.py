@@ -526,3 +526,40 @@ def test_a_store_that_refuses_writes_halts_until_it_takes_them(daemon: Daemon, t
     daemon.run(0.5)
     assert daemon.lease.state is RUN
     assert daemon.lease.state_of("BTC-USD") is REDUCE
+
+
+# --- a start is no fault -------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_was_not_there_yet_holds_up_the_start_no_longer_than_it_takes(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.signal(BreakerName.USER_CHANNEL, "*", by="feed")
+    daemon.books()
+    daemon.run(2)
+    assert daemon.lease.state is REDUCE
+    daemon.signal(BreakerName.USER_CHANNEL, "*", tripped=False, by="feed")
+    daemon.run(0.5)
+    assert daemon.lease.state is RUN
+
+
+@pytest.mark.parametrize(("incarnation", "seconds"), [(1, 20.0), (2, 1.0)])
+def test_the_same_loss_later_or_under_a_restarted_watchdog_waits_out_its_hold(
+    tmp_path: Path, incarnation: int, seconds: float
+) -> None:
+    daemon = Daemon(tmp_path, incarnation=incarnation).ready()
+    daemon.run(seconds)
+    daemon.signal(BreakerName.USER_CHANNEL, "*", by="feed")
+    daemon.signal(BreakerName.USER_CHANNEL, "*", tripped=False, by="feed")
+    daemon.run(6)
+    assert daemon.lease.state is REDUCE
+    daemon.run(2)
+    assert daemon.lease.state is RUN
+
+
+def test_a_latched_breaker_and_a_late_actor_are_not_settled_by_the_start(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.signal(BreakerName.EGRESS, "*", by="tracker")
+    daemon.signal(BreakerName.EGRESS, "*", tripped=False, by="tracker")
+    daemon.books()
+    daemon.run(14)
+    assert daemon.lease.state is HALTED
