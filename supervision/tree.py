@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 
-from config.sections.watchdog import ActorLimits
 from config.settings import Settings
 from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
 
@@ -43,7 +42,7 @@ WARNED_BEFORE_KILL = frozenset({"tracker", "gateway"})
 """Killing these in mid-request creates UNKNOWNs: REDUCE_ONLY first, SIGKILL 2 s later (3 s after the last beat)."""
 HANG_WARN_S = 1.8
 GUARD_MISSED_KILL_S = 3.0
-"""Guards beat once a second."""
+"""Guards beat once a second: never judged by less."""
 SUPERVISOR_MISSED_KILL_S = 2.0
 SUPERVISOR_STOP_S = 15.0
 
@@ -100,7 +99,8 @@ def _supervisor(settings: Settings, name: str, children: tuple[ChildSpec, ...]) 
 
 
 def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | None = None) -> ChildSpec:
-    limits = _limits(settings, name, kind)
+    limits = settings.watchdog.limits_for(name)
+    missed_kill_s = max(limits.missed_kill_s, GUARD_MISSED_KILL_S) if kind == "guard" else limits.missed_kill_s
     return ChildSpec(
         name=name,
         actor=ACTORS[kind],
@@ -108,15 +108,6 @@ def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | 
         give_up=GiveUp.END_DAEMON if kind in VITAL else GiveUp.LEAVE_DOWN,
         shutdown_s=settings.supervision.stop_deadline_s,
         start_deadline_s=settings.supervision.start_deadline_s,
-        missed_kill_s=limits.missed_kill_s,
+        missed_kill_s=missed_kill_s,
         hang_warn_s=HANG_WARN_S if kind in WARNED_BEFORE_KILL else 0.0,
     )
-
-
-def _limits(settings: Settings, name: str, kind: str) -> ActorLimits:
-    own = settings.watchdog.actors.get(name) or settings.watchdog.actors.get(kind)
-    if own is not None:
-        return own
-    if kind == "guard":
-        return settings.watchdog.default.model_copy(update={"missed_kill_s": GUARD_MISSED_KILL_S})
-    return settings.watchdog.default
