@@ -1,0 +1,62 @@
+"""Strategies of the drills: they ask for exactly the orders a drill needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from actors.strategist.api import Idea, MarketView, Side, Strategy
+
+
+class HoldSomeBidForTheRest(Strategy):
+    """Buys the symbols of ``held`` at the market once, and keeps a resting bid below the market in all others."""
+
+    demo_only = True
+
+    def decide(self, view: MarketView) -> Sequence[Idea]:
+        held = str(self.params["held"]).split(",")
+        ideas = []
+        for item in view.symbols:
+            if item.quote is None or not item.tradable or item.position is not None or item.entry_working:
+                continue
+            price = item.quote.ask if item.symbol in held else item.quote.bid * Decimal("0.997")
+            ideas.append(
+                Idea(
+                    symbol=item.symbol,
+                    side=Side.BUY,
+                    reason="drill",
+                    notional=Decimal(40),
+                    limit=None if item.symbol in held else price,
+                    stop=price * Decimal("0.95"),
+                    target=price * Decimal("1.2"),
+                )
+            )
+        return ideas
+
+
+class Churn(Strategy):
+    """Buys whatever is flat and sells whatever is held, as often as it may: the ledger's busiest day."""
+
+    demo_only = True
+
+    def decide(self, view: MarketView) -> Sequence[Idea]:
+        ideas = []
+        for item in view.symbols:
+            if item.quote is None:
+                continue
+            if item.position is not None and view.now_utc_ns - item.position.opened_utc_ns > 4_000_000_000:
+                size = item.position.quantity
+                ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="churn", base_size=size))
+            elif item.tradable and item.position is None and not item.entry_working:
+                ask = item.quote.ask
+                ideas.append(
+                    Idea(
+                        symbol=item.symbol,
+                        side=Side.BUY,
+                        reason="churn",
+                        notional=Decimal(40),
+                        stop=ask * Decimal("0.95"),
+                        target=ask * Decimal("1.2"),
+                    )
+                )
+        return ideas
