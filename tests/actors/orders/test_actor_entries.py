@@ -1,0 +1,162 @@
+"""An approval becomes one order, its fill one position, its position one protection."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from actors.messages.health import TradingState
+from actors.messages.trading import OrderKind, Protection, Refusal, SubmitOrder
+from tests.actors.orders.desk import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_a_filled_entry_is_protected_by_one_bracket_of_its_size(desk: Desk) -> None:
+    desk.buy("1")
+    position = desk.position()
+    assert position is not None
+    assert (position.quantity, position.protection) == (Decimal(1), Protection.PROTECTED)
+    assert position.average_cost == Decimal("100.9")
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    (bracket,) = desk.venue.open()
+    assert (bracket.limit_price, bracket.stop_price) == (Decimal("110.00"), Decimal("95.00"))
+
+
+def test_an_approval_that_comes_twice_makes_one_order(desk: Desk) -> None:
+    approval = desk.approval()
+    desk.harness.deliver(approval)
+    desk.harness.deliver(approval)
+    desk.settle()
+    desk.harness.deliver(approval)
+    desk.settle()
+    assert desk.venue.history.count("BUY limit_ioc 1") == 1
+
+
+def test_an_approval_that_comes_again_after_a_restart_makes_no_second_order(desk: Desk) -> None:
+    approval = desk.approval()
+    desk.harness.deliver(approval)
+    desk.settle()
+    desk.restart()
+    desk.settle()
+    desk.harness.deliver(approval)
+    desk.settle()
+    assert desk.venue.history.count("BUY limit_ioc 1") == 1
+
+
+def test_the_intent_is_on_the_disk_before_it_is_sent(desk: Desk) -> None:
+    desk.approve()
+    (command,) = [m for m in desk.harness.sent["gateway"] if isinstance(m, SubmitOrder)]
+    import sqlite3
+
+    other = sqlite3.connect(desk.settings.store_dir / "ledger.db")
+    rows = other.execute("SELECT client_order_id, state FROM orders").fetchall()
+    assert rows == [(command.intent.client_order_id, "SUBMITTING")]
+    other.close()
+
+
+@pytest.mark.parametrize("state", [TradingState.REDUCE_ONLY, TradingState.HALTED, TradingState.KILLED])
+def test_no_entry_is_sent_in_any_state_but_run(desk: Desk, state: TradingState) -> None:
+    desk.lease(state)
+    desk.approve()
+    (refusal,) = desk.sent("risk", Refusal)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == f"state_{state.value.lower()}"
+    assert not [m for m in desk.harness.sent["gateway"] if isinstance(m, SubmitOrder)]
+
+
+def test_a_lease_that_is_too_old_lets_nothing_in(desk: Desk) -> None:
+    desk.harness.advance(2.5)
+    desk.approve()
+    (refusal,) = desk.sent("risk", Refusal)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "state_halted"
+
+
+def test_an_expired_approval_is_refused(desk: Desk) -> None:
+    approval = desk.approval()
+    desk.harness.advance(2.0)
+    desk.lease()
+    desk.harness.deliver(approval)
+    assert [one.code for one in desk.sent("strategist", Refusal)] == ["approval_expired"]  # type: ignore[attr-defined]
+
+
+def test_an_unknown_order_blocks_new_entries_on_its_symbol(desk: Desk) -> None:
+    desk.venue.mute = {"submit", "query"}
+    desk.approve()
+    desk.pass_time(6)
+    assert desk.snapshot().unknown_symbols == ("BTC-USD",)
+    desk.approve()
+    assert [one.code for one in desk.sent("risk", Refusal)] == ["unknown_order"]  # type: ignore[attr-defined]
+
+
+def test_an_order_booked_but_not_answered_is_found_and_protected(desk: Desk) -> None:
+    desk.venue.mute = {"submit"}
+    desk.approve()
+    desk.settle()
+    desk.venue.mute = set()
+    desk.pass_time(8)
+    position = desk.position()
+    assert position is not None and position.protection is Protection.PROTECTED
+    assert desk.snapshot().unknown_symbols == ()
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+
+
+def test_an_order_that_never_arrived_is_absent_only_after_the_token_has_died(desk: Desk) -> None:
+    desk.venue.mute = {"lost"}
+    desk.approve()
+    desk.pass_time(125, 1.0)
+    assert desk.snapshot().unknown_symbols == ("BTC-USD",)
+    desk.pass_time(40, 1.0)
+    assert desk.snapshot().unknown_symbols == ()
+    assert desk.states() == ["entry REJECTED"]
+
+
+def test_a_position_that_grows_keeps_its_first_bracket_and_gets_another(desk: Desk) -> None:
+    desk.approve("2", kind=OrderKind.LIMIT_GTD, end_after_s=10.0)
+    desk.settle()
+    (entry,) = desk.venue.open()
+    desk.venue.fill(entry.order_id, Decimal("0.5"), Decimal(100))
+    desk.pass_time(3)
+    assert desk.position().protection is Protection.PROTECTED  # type: ignore[union-attr]
+    desk.venue.fill(entry.order_id, Decimal("1.5"), Decimal(100))
+    desk.pass_time(3)
+    assert desk.position().protection is Protection.PROTECTED  # type: ignore[union-attr]
+    assert desk.venue.history == ["BUY limit_gtd 2", "SELL bracket_gtc 0.5", "SELL bracket_gtc 1.5"]
+
+
+def test_what_is_too_small_to_sell_is_dust_and_joins_the_next_entry(desk: Desk) -> None:
+    desk.approve("2", kind=OrderKind.LIMIT_GTD, end_after_s=5.0)
+    desk.settle()
+    (entry,) = desk.venue.open()
+    desk.venue.fill(entry.order_id, Decimal("0.005"), Decimal(100))
+    desk.pass_time(3)
+    desk.venue.end(entry.order_id, "CANCELLED")
+    desk.pass_time(3)
+    assert desk.position().protection is Protection.DUST  # type: ignore[union-attr]
+    desk.buy("1")
+    assert desk.position().protection is Protection.PROTECTED  # type: ignore[union-attr]
+    assert desk.venue.history[-1] == "SELL bracket_gtc 1.005"
+
+
+def test_fills_that_the_listing_shows_late_end_the_order_only_when_they_are_booked(desk: Desk) -> None:
+    desk.venue.hidden_fills = True
+    desk.approve()
+    desk.settle()
+    assert desk.states() == ["entry OPEN"]
+    desk.venue.hidden_fills = False
+    desk.pass_time(2)
+    assert desk.states() == ["entry FILLED", "protection OPEN"]
+
+
+def test_a_working_entry_past_its_end_is_cancelled(desk: Desk) -> None:
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=5.0)
+    desk.settle()
+    desk.pass_time(9)
+    assert desk.venue.history == ["BUY limit_gtd 1", "cancel BUY 1"]
+    assert desk.states() == ["entry CANCELLED"]

@@ -1,0 +1,164 @@
+"""No position stays without a stop: the four silent losses, triggers, refusals, and nothing is ever oversold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from actors.messages.health import Alert, Severity
+from actors.messages.trading import OrderKind, Protection, Refusal, RoundTripClosed
+from tests.actors.orders.desk import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    made = Desk(tmp_path)
+    made.buy("1")
+    assert made.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    return made
+
+
+def protection_of(desk: Desk) -> Protection:
+    position = desk.position()
+    return Protection.FLAT if position is None else position.protection
+
+
+def test_a_partly_filled_target_is_replaced_for_the_remainder(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.fill(bracket.order_id, Decimal("0.4"), Decimal(110))
+    desk.pass_time(8)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL bracket_gtc 0.6"]
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+@pytest.mark.parametrize("cause", ["auction", "self_trade_prevention", "venue_restart"])
+def test_a_bracket_that_the_venue_cancels_by_itself_is_placed_again(desk: Desk, cause: str) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.pass_time(5)
+    assert desk.venue.history[2:] == ["SELL bracket_gtc 1"], cause
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_in_an_auction_nothing_is_placed_and_after_it_everything(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], auction_mode=True)
+    desk.tracker.ask_rules()
+    desk.pass_time(10)
+    assert protection_of(desk) is Protection.NAKED
+    pages = [one for one in desk.sent("alerts", Alert) if one.severity is Severity.PAGE]  # type: ignore[attr-defined]
+    assert [one.key for one in pages] == ["naked:BTC-USD"]  # type: ignore[attr-defined]
+    desk.approve()
+    assert [one.code for one in desk.sent("risk", Refusal)] == ["naked"]  # type: ignore[attr-defined]
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], auction_mode=False)
+    desk.pass_time(3)
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_a_stop_that_triggered_and_does_not_fill_goes_down_the_ladder(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.venue.trigger(bracket.order_id)
+    desk.pass_time(7)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    assert desk.position() is None
+    assert desk.venue.fills[-1].price == Decimal("93.06")
+    (closed,) = desk.sent("risk", RoundTripClosed)
+    assert isinstance(closed, RoundTripClosed)
+    assert closed.exit_reason == "stop"
+    assert closed.realized == Decimal("93.06") * (1 - Decimal("0.009")) - Decimal("100.9")
+
+
+def test_a_stop_that_triggered_and_fills_in_time_is_left_alone(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.trigger(bracket.order_id)
+    desk.pass_time(2)
+    desk.venue.fill(bracket.order_id, Decimal(1), Decimal("94.50"))
+    desk.pass_time(5)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    (closed,) = desk.sent("strategist", RoundTripClosed)
+    assert isinstance(closed, RoundTripClosed)
+    assert closed.exit_reason == "stop"
+
+
+def test_a_market_below_the_stop_is_sold_and_not_stopped_above_itself(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.bids["BTC-USD"] = Decimal("90.00")
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.pass_time(6)
+    assert desk.venue.history[2:] == ["SELL limit_ioc 1"]
+    assert desk.position() is None
+
+
+def test_a_refused_bracket_becomes_a_stop_limit_and_its_target_is_watched(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.venue.refuse[OrderKind.BRACKET_GTC] = "BRACKET_ORDER_NOT_SUPPORTED"
+    desk.buy("1")
+    desk.pass_time(2)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL stop_limit_gtc 1"]
+    assert protection_of(desk) is Protection.PROTECTED
+    desk.venue.bids["BTC-USD"] = Decimal("110.50")
+    desk.pass_time(4)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    (closed,) = desk.sent("risk", RoundTripClosed)
+    assert isinstance(closed, RoundTripClosed)
+    assert closed.exit_reason == "target"
+
+
+def test_refused_protection_is_tried_again_and_paged(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.venue.refuse[OrderKind.BRACKET_GTC] = "INVALID_BRACKET_PRICES"
+    desk.buy("1")
+    desk.pass_time(7)
+    assert [one.key for one in desk.sent("alerts", Alert)] == ["naked:BTC-USD"]  # type: ignore[attr-defined]
+    desk.venue.refuse.clear()
+    desk.pass_time(10)
+    assert protection_of(desk) is Protection.PROTECTED
+    assert desk.venue.history[1:] == ["SELL bracket_gtc 1"]
+
+
+def test_a_position_is_not_protected_until_the_venue_has_shown_the_order(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.approve()
+    while len(desk.venue.history) < 2:
+        for message in desk.harness.take("gateway"):
+            desk.venue.answer_one(desk.harness, message)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    assert protection_of(desk) is Protection.NAKED
+    desk.settle()
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_the_end_of_the_holding_time_sells(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1", plan_max_hold_s=30.0)
+    desk.pass_time(28, 1.0)
+    assert len(desk.venue.history) == 2
+    desk.pass_time(6)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    assert desk.position() is None
+
+
+def test_a_strategy_exit_that_finds_no_buyer_is_protected_again(desk: Desk) -> None:
+    desk.venue.ioc_fills = False
+    desk.harness.deliver(desk.exit_approval())
+    desk.settle()
+    desk.pass_time(4)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1", "SELL bracket_gtc 1"]
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_without_quotes_a_held_symbol_is_polled_and_its_stop_still_works(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.bids["BTC-USD"] = Decimal("90.00")
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    for _ in range(40):
+        desk.lease()
+        desk.harness.advance(0.25)
+        desk.settle()
+    assert desk.venue.history[2:] == ["SELL limit_ioc 1"]
+    assert desk.position() is None

@@ -1,0 +1,209 @@
+"""Whatever dies at whatever moment: afterwards ledger and venue agree, nothing is doubled, nothing is naked."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from actors import egress
+from actors.egress import EgressWriter, Verb
+from actors.messages.health import TradingState
+from actors.messages.trading import OrderKind, OutcomeKind, Protection, SubmitOrder, SubmitOutcome
+from tests.actors.orders.desk import Desk
+
+
+def check_truth(desk: Desk, symbol: str = "BTC-USD") -> None:
+    """The ledger holds what the venue did."""
+    base = symbol.split("-")[0]
+    assert desk.tracker.ledger.book(symbol).quantity == desk.venue.coins[base]
+    assert desk.venue.held(base) <= desk.venue.coins[base]
+
+
+def come_to_rest(desk: Desk) -> None:
+    """Until nothing is unknown, on its way or naked, at most the time that the proof of absence takes."""
+    for second in range(170):
+        desk.pass_time(1, 0.5)
+        busy = desk.snapshot().unknown_symbols or desk.tracker.handover("BTC-USD") is not None
+        position = desk.position()
+        naked = position is not None and position.protection is Protection.NAKED
+        if second >= 5 and not busy and not naked and desk.snapshot().ready:
+            return
+
+
+def crash_points(arrange: str, folder: Path, restart_daemon: bool, lose: str) -> int:
+    """Run the scenario once per message between tracker and gateway, killing the tracker just there."""
+    point = 0
+    while True:
+        desk = Desk(folder / f"{arrange}-{restart_daemon}-{lose}-{point}")
+        if arrange != "entry":
+            desk.buy("1")
+            desk.pass_time(1)
+        if arrange == "entry":
+            desk.approve()
+        elif arrange == "exit":
+            desk.harness.deliver(desk.exit_approval())
+        else:
+            (bracket,) = desk.venue.open()
+            desk.venue.bids["BTC-USD"] = Decimal("94.00")
+            desk.venue.trigger(bracket.order_id)
+            desk.pass_time(2.75)
+            desk.harness.advance(0.5)
+        handled = _answer_until(desk, point, lose)
+        desk.restart(new_daemon=restart_daemon)
+        desk.venue.mute = set()
+        desk.settle()
+        come_to_rest(desk)
+        check_truth(desk)
+        assert desk.snapshot().ready
+        assert desk.venue.history.count("BUY limit_ioc 1") <= 1
+        position = desk.position()
+        assert position is None or position.protection is Protection.PROTECTED, (point, desk.venue.history)
+        if not handled:
+            return point
+        point += 1
+
+
+def _answer_until(desk: Desk, point: int, lose: str) -> bool:
+    """Handle ``point`` messages; then the next one is lost, or taken and never answered. False: came to rest."""
+    handled = 0
+    for _ in range(60):
+        messages = desk.harness.take("gateway")
+        for _ in range(8):
+            if not messages:
+                desk.lease()
+                desk.quote("BTC-USD")
+                desk.harness.advance(0.3)
+                messages = desk.harness.take("gateway")
+        if not messages or handled > 12:
+            return False
+        for message in messages:
+            if handled == point:
+                if lose == "answer":
+                    desk.venue.mute = {"submit", "query"}
+                    desk.venue.answer_one(desk.harness, message)
+                return True
+            handled += 1
+            desk.venue.answer_one(desk.harness, message)
+    return False
+
+
+@pytest.mark.parametrize("restart_daemon", [False, True])
+@pytest.mark.parametrize("lose", ["command", "answer"])
+@pytest.mark.parametrize("arrange", ["entry", "exit", "stop"])
+def test_a_tracker_that_dies_at_any_arrow_ends_protected_or_sold(
+    tmp_path: Path, arrange: str, restart_daemon: bool, lose: str
+) -> None:
+    assert crash_points(arrange, tmp_path, restart_daemon, lose) >= 4
+
+
+def test_a_submitting_order_of_a_dead_daemon_that_left_no_egress_record_was_never_sent(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    EgressWriter(desk.settings.store_dir / "egress.log", egress.boot_id(), 1).close()
+    desk.approve()
+    desk.harness.take("gateway")
+    desk.restart(new_daemon=True)
+    assert desk.states() == ["entry REJECTED"]
+
+
+def test_a_submitting_order_with_an_egress_record_is_unknown_after_a_restart(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    writer = EgressWriter(desk.settings.store_dir / "egress.log", egress.boot_id(), 1)
+    desk.approve()
+    (command,) = [m for m in desk.harness.take("gateway") if isinstance(m, SubmitOrder)]
+    writer.append(Verb.CREATE, command.intent.client_order_id, b"{}", boot_ns=1, utc_ns=1)
+    writer.close()
+    desk.restart(new_daemon=True)
+    assert desk.states() == ["entry UNKNOWN"]
+    assert not desk.snapshot().ready
+
+
+def test_without_an_egress_log_nothing_is_proven(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.approve()
+    desk.harness.take("gateway")
+    desk.restart(new_daemon=True)
+    assert desk.states() == ["entry UNKNOWN"]
+
+
+def test_a_new_gateway_makes_unanswered_orders_unknown(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.approve()
+    desk.harness.take("gateway")
+    desk.harness.restart_peer("gateway")
+    assert desk.states() == ["entry UNKNOWN"]
+
+
+def test_a_repeated_outcome_changes_nothing_and_a_late_one_resolves(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.approve()
+    (command,) = [m for m in desk.harness.take("gateway") if isinstance(m, SubmitOrder)]
+    desk.harness.restart_peer("gateway")
+    outcome = SubmitOutcome(command.intent.client_order_id, OutcomeKind.NOT_SENT, None, "new_tracker", None, None, 1, 1)
+    desk.harness.deliver(outcome)
+    desk.harness.deliver(outcome)
+    assert desk.states() == ["entry REJECTED"]
+    assert desk.snapshot().unknown_symbols == ()
+
+
+def test_after_a_restart_nothing_is_armed_before_the_venue_was_read(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1")
+    desk.restart()
+    assert not desk.snapshot().ready
+    desk.venue.mute = {"query"}
+    desk.pass_time(10)
+    assert not desk.snapshot().ready
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    desk.venue.mute = set()
+    desk.pass_time(20)
+    assert desk.snapshot().ready
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+
+
+def test_an_entry_that_filled_while_everything_was_dead_is_protected_first(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=30.0)
+    desk.settle()
+    (entry,) = desk.venue.open()
+    desk.kill()
+    desk.venue.fill(entry.order_id, Decimal(1), Decimal(100))
+    desk.epoch += 1
+    desk.harness = desk._make(2)
+    desk.harness.start()
+    desk.lease(TradingState.HALTED)
+    desk.settle()
+    position = desk.position()
+    assert position is not None and position.protection is Protection.PROTECTED
+    check_truth(desk)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_crashes_and_lost_answers_never_double_lose_or_oversell(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    desk = Desk(tmp_path)
+    for _ in range(25):
+        desk.lease()
+        desk.quote("BTC-USD", str(Decimal(chance.randint(9300, 11200)) / 100))
+        act = chance.random()
+        if act < 0.3:
+            desk.approve("1", plan_stop=Decimal("92.00"), plan_target=Decimal("115.00"))
+        elif act < 0.5:
+            desk.harness.deliver(desk.exit_approval("1", "90.00"))
+        desk.venue.mute = set(chance.sample(["submit", "lost", "query", "cancel"], chance.randint(0, 2)))
+        desk.settle()
+        if chance.random() < 0.25:
+            desk.restart(new_daemon=chance.random() < 0.5)
+        for order in desk.venue.open():
+            if order.side == "SELL" and chance.random() < 0.15:
+                rest = order.base_size - order.filled_size  # type: ignore[operator]
+                desk.venue.fill(order.order_id, min(rest, Decimal("0.5")), order.limit_price or Decimal(100))
+        desk.harness.advance(chance.random() * 3)
+    desk.venue.mute = set()
+    come_to_rest(desk)
+    check_truth(desk)
+    assert desk.snapshot().unknown_symbols == ()
+    position = desk.position()
+    assert position is None or position.protection is not Protection.NAKED, f"seed {seed}: {desk.venue.history}"

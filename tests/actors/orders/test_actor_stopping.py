@@ -1,0 +1,161 @@
+"""A kill cancels what it must, keeps protection, proves both by queries, and survives crashes in the middle."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
+from actors.messages.health import TradingState
+from actors.messages.trading import CancelOrder, OrderKind, Protection
+from tests.actors.orders.desk import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """One protected position on BTC, one resting entry."""
+    made = Desk(tmp_path)
+    made.buy("1")
+    made.approve("2", kind=OrderKind.LIMIT_GTD, end_after_s=60.0)
+    made.settle()
+    made.pass_time(1)
+    assert [order.side for order in made.venue.open()] == ["SELL", "BUY"]
+    return made
+
+
+def command(verb: OperatorVerb = OperatorVerb.KILL, **options: bool) -> OperatorCommand:
+    return OperatorCommand("k-1", verb, "test", "operator", **options)
+
+
+def proofs(desk: Desk) -> list[CancelProof]:
+    return [one for one in desk.harness.sent["admin"] if isinstance(one, CancelProof)]
+
+
+def test_a_kill_cancels_entries_keeps_protection_and_is_proven_by_two_listings(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.settle()
+    assert not proofs(desk)[-1].complete
+    desk.pass_time(5)
+    final = proofs(desk)[-1]
+    assert (final.complete, final.unproven, final.still_open) == (True, 0, ())
+    assert [(one.symbol, one.protection) for one in final.positions] == [("BTC-USD", "PROTECTED")]
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_two_listings_nearer_than_the_visibility_delay_prove_nothing(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.settle()
+    desk.pass_time(1.75)
+    assert not any(one.complete for one in proofs(desk))
+
+
+def test_the_lease_alone_kills_when_admin_is_dead(desk: Desk) -> None:
+    desk.harness.remove_peer("admin")
+    desk.lease(TradingState.KILLED)
+    desk.settle()
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_the_lease_starts_a_proof_called_latch(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.pass_time(6)
+    assert (proofs(desk)[-1].request_id, proofs(desk)[-1].complete) == ("latch", True)
+
+
+@pytest.mark.parametrize("state", [TradingState.REDUCE_ONLY, TradingState.HALTED])
+def test_reduce_and_halt_cancel_entries_and_keep_protection(desk: Desk, state: TradingState) -> None:
+    desk.lease(state)
+    desk.settle()
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_a_cancel_that_is_never_answered_is_repeated_and_nothing_is_claimed(desk: Desk) -> None:
+    desk.venue.mute = {"cancel"}
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.settle()
+    desk.pass_time(12)
+    last = proofs(desk)[-1]
+    assert not last.complete and last.unproven == 1 and len(last.still_open) == 1
+    desk.venue.mute = set()
+    desk.pass_time(12)
+    assert proofs(desk)[-1].complete
+
+
+def test_a_kill_goes_on_after_the_tracker_died_in_its_middle(desk: Desk) -> None:
+    desk.venue.mute = {"cancel"}
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.restart()
+    desk.venue.mute = set()
+    desk.pass_time(12)
+    mine = [one for one in proofs(desk) if one.request_id == "k-1"]
+    assert mine[-1].complete
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_a_kill_repeated_after_its_proof_answers_with_the_proof(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.pass_time(6)
+    desk.harness.take("admin")
+    desk.harness.deliver(command())
+    assert proofs(desk)[-1].complete
+
+
+def test_flatten_sells_through_the_kill_and_waits_for_it(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command(flatten=True))
+    desk.settle()
+    desk.pass_time(8)
+    final = proofs(desk)[-1]
+    assert final.complete and final.positions == ()
+    assert desk.venue.coins["BTC"] == Decimal(0)
+    assert desk.venue.open() == []
+
+
+def test_cancel_all_takes_protection_too_and_arms_nothing_until_release(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command(cancel_all=True))
+    desk.settle()
+    desk.pass_time(8)
+    final = proofs(desk)[-1]
+    assert final.complete
+    assert [one.protection for one in final.positions] == [Protection.NAKED.value]
+    assert desk.venue.open() == []
+    desk.restart()
+    desk.pass_time(8)
+    assert desk.venue.open() == []
+    desk.lease(TradingState.RUN)
+    desk.pass_time(5)
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_in_a_kill_lost_protection_is_placed_again(desk: Desk) -> None:
+    desk.lease(TradingState.KILLED)
+    desk.settle()
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.pass_time(6)
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_with_a_deleted_ledger_nothing_is_ordered_and_open_entries_are_still_cancelled(desk: Desk) -> None:
+    entry = next(order for order in desk.venue.open() if order.side == "BUY")
+    desk.kill()
+    desk.settings.store_dir.joinpath("ledger.db").unlink()
+    desk.harness = desk._make()
+    desk.harness.start()
+    desk.lease(TradingState.KILLED)
+    desk.settle()
+    assert not desk.snapshot().ready
+    assert desk.venue.orders[entry.order_id].status == "CANCELLED"
+    assert not proofs(desk)[-1].complete and "unusable" in proofs(desk)[-1].text
+    assert not any(isinstance(one, CancelOrder) for one in desk.harness.sent["gateway"])
+    desk.lease(TradingState.RUN)
+    desk.approve()
+    assert [one.code for one in desk.harness.take("risk") if hasattr(one, "code")] == ["ledger"]
