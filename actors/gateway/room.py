@@ -15,7 +15,7 @@ from actors.gateway.health import Finding, HealthLimits, VenueHealth
 from actors.gateway.last_check import Grounds
 from actors.gateway.lock import GatewayLock
 from actors.gateway.outcomes import Outcome, Outcomes
-from actors.gateway.wire import Door, WireResult, tls_context
+from actors.gateway.wire import Door, TlsContext, WireResult
 from actors.messages.health import BreakerName, BreakerSignal, Lease
 from actors.messages.trading import (
     CancelOrder,
@@ -114,7 +114,7 @@ class GatewayRoom(TradingActor):
     def door_maker(self) -> Callable[[], DoorPort]:
         """What makes a door for a lane; tests and virtual time replace it."""
         settings, venue = self.settings.gateway, self.settings.venue
-        context = tls_context(venue.ca_file)
+        context = TlsContext(venue.ca_file)
 
         def make() -> DoorPort:
             return Door(

@@ -121,12 +121,26 @@ class WireResult:
         return (self.answered_boot_ns - self.wire_boot_ns) / 1e6
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Verifies certificate and host name against the usual authorities and, if given, ``ca_file``."""
-    context = ssl.create_default_context(cafile=certifi.where())
-    if ca_file is not None:
-        context.load_verify_locations(cafile=str(ca_file))
-    return context
+class TlsContext:
+    """Verifies certificate and host name against the usual authorities and, if given, ``ca_file``.
+
+    Loading them takes 50 ms, so the first thread that connects does it, not the mailbox. Shared by all doors.
+    """
+
+    def __init__(self, ca_file: Path | None) -> None:
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> ssl.SSLContext:
+        """Raises OSError when a file of authorities cannot be read."""
+        with self._lock:
+            if self._context is None:
+                context = ssl.create_default_context(cafile=certifi.where())
+                if self._ca_file is not None:
+                    context.load_verify_locations(cafile=str(self._ca_file))
+                self._context = context
+            return self._context
 
 
 class _Connection(HTTPSConnection):
@@ -172,7 +186,7 @@ class _Pool(HTTPSConnectionPool):
 class GuardedAdapter(HTTPAdapter):
     """Verifies TLS with its own context whatever the environment says, and keeps the raw answer."""
 
-    def __init__(self, clock: Clock, context: ssl.SSLContext, idle_max_s: float) -> None:
+    def __init__(self, clock: Clock, context: TlsContext, idle_max_s: float) -> None:
         self.clock = clock
         self.context = context
         self.call: WireCall | None = None
@@ -193,7 +207,7 @@ class GuardedAdapter(HTTPAdapter):
         self, request: PreparedRequest, verify: object, cert: object = None
     ) -> tuple[dict[str, object], dict[str, object]]:
         host, _ = super().build_connection_pool_key_attributes(request, True, None)
-        return dict(host), {"ssl_context": self.context, "cert_reqs": "CERT_REQUIRED", "assert_hostname": None}
+        return dict(host), {"ssl_context": self.context.get(), "cert_reqs": "CERT_REQUIRED", "assert_hostname": None}
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: object, proxies: object = None, cert: object = None
@@ -225,7 +239,7 @@ class Door:
         clock: Clock,
         host: str,
         key_file: Path | None,
-        context: ssl.SSLContext,
+        context: TlsContext,
         connect_timeout_s: float,
         read_timeout_s: float,
         idle_max_s: float,
