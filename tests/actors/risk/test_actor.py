@@ -157,6 +157,8 @@ def test_a_win_ends_a_streak(tmp_path: Path) -> None:
 
 def test_a_position_that_closed_while_nobody_told_counts_as_a_loss(tmp_path: Path) -> None:
     desk = Desk(tmp_path, losing_streak=1)
+    desk.tick(5)
+    assert isinstance(desk.propose(), Approval)
     desk.book["positions"] = (position(),)
     desk.tick(5)
     desk.restart()
@@ -169,9 +171,13 @@ def test_a_position_that_closed_while_nobody_told_counts_as_a_loss(tmp_path: Pat
 
 def test_a_close_that_is_told_is_not_counted_again(tmp_path: Path) -> None:
     desk = Desk(tmp_path, losing_streak=2)
+    desk.tick(1)
     desk.book["positions"] = (position(),)
     desk.tick(5)
+    late = desk.snapshot()
+    desk.harness.advance(0.1)
     close_at(desk, "BTC-USD", "-1")
+    desk.harness.deliver(late)  # made before the close, heard after it
     desk.book["positions"] = ()
     desk.tick(10)
     assert desk.actor.locks.streak == 1
