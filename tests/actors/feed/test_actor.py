@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,7 @@ from actors.feed.outbox import ConnectionNote
 from actors.messages.delivery import Undelivered
 from actors.messages.health import BreakerName, BreakerSignal, Lease, TradingState
 from actors.messages.market import FeedHealth, MarketUpdate, UserChannelReset, UserOrderEvent
+from actors.ports import start_thread
 from tests.actors.guard.market import trade, update
 from tests.actors.harness import ActorHarness, test_settings
 
@@ -194,27 +196,26 @@ def test_a_thread_that_died_is_the_actors_death(harness: ActorHarness) -> None:
         harness.advance(1)
 
 
-def test_a_thread_whose_loop_hangs_is_the_actors_death(tmp_path: Path) -> None:
-    class Hanging(FeedActor):
-        def _open(self) -> None:
-            super()._open()
-            self.outbox.pulse_boot_ns = self.clock.boot_ns()
+def test_a_thread_whose_loop_hangs_is_the_actors_death(harness: ActorHarness) -> None:
+    release = threading.Event()
+    actor = outbox(harness)
+    actor._thread = start_thread("hanging", lambda: (release.wait(30), None)[1])
+    try:
+        harness.advance(4.9)
+        actor.outbox.pulse_boot_ns = harness.clock.boot_ns()
+        harness.advance(4.9)
+        with pytest.raises(FeedThreadError, match="did not turn"):
+            harness.advance(0.7)
+    finally:
+        release.set()
 
-    # Nobody listens at this address, the loop turns: it lives until its pulse (on the moved clock) stops.
-    settings = test_settings(tmp_path, venue={"ws": "ws://127.0.0.1:9"})
-    harness = ActorHarness(Hanging, settings=settings, peers=PEERS).start()
-    actor = cast(FeedActor, harness.actor)
-    thread = actor._thread
-    assert thread is not None and thread.is_alive()
-    client_pulse = actor.outbox.pulse_boot_ns
-    with pytest.raises(FeedThreadError, match="did not turn"):
-        for _ in range(20):
-            actor.outbox.pulse_boot_ns = client_pulse
-            harness.advance(0.5)
-    assert actor._client is not None
-    actor._client.stop()
-    thread.join(5)
-    assert not thread.is_alive()
+
+def test_a_thread_that_just_ended_is_the_actors_death(harness: ActorHarness) -> None:
+    actor = outbox(harness)
+    actor._thread = start_thread("ending", lambda: None)
+    actor._thread.join()
+    with pytest.raises(FeedThreadError, match="gone"):
+        harness.advance(0.6)
 
 
 def test_a_message_that_is_not_its_business_is_a_crash(harness: ActorHarness) -> None:
