@@ -7,35 +7,29 @@ from actors.messages.health import BreakerName, Severity, TradingState
 from actors.messages.market import GuardedQuote, ProductRules, Side
 from actors.messages.trading import (
     Approval,
-    LedgerFacts,
     OrderKind,
     OrderState,
-    PnlBooks,
-    PortfolioSnapshot,
-    Position,
     Protection,
     QueryKind,
-    ReadLedger,
     ReconcileReport,
     Refusal,
     Role,
     VenueAnswer,
 )
-from actors.orders import exits, grid, positions
+from actors.orders import exits, grid
+from actors.orders.booking import Anomaly
 from actors.orders.exits import Handover
-from actors.orders.facts import TrackerFacts
 from actors.orders.ledger import Ledger
 from actors.orders.records import OrderRecord
+from actors.orders.reporting import TrackerReporting
 from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, Stations
 
-SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
 QUOTE_LOOK_NS = 200_000_000
 """A held symbol is looked at this often at most when its quote moves."""
 END_GRACE_NS = 2 * NS_PER_S
-HANDLED_SHOWN = 64
 
 
-class TrackerActor(TrackerFacts):
+class TrackerActor(TrackerReporting):
     """One writer of orders, fills, positions and PnL."""
 
     def __init__(self) -> None:
@@ -59,13 +53,13 @@ class TrackerActor(TrackerFacts):
         self.every("sweep", orders.sweep_s, self.sweep)
         self.every("snapshot", 1.0, self.publish)
         self.every("rules", orders.rules_s, self.ask_rules)
-        self.every("said", 30.0, self.repeat_trips)
         self.ask_rules()
         if self.unusable:
             self._say_unusable()
             self.every("unusable", 30.0, self._say_unusable)
             return
         self.suspended = any(run.cancel_all for run in self.stop_runs())
+        self._check_universe()
         for record in self.ledger.working():
             if record.state in (OrderState.SUBMITTING, OrderState.INTENT):
                 self.lose_or_clear(record, "restart")
@@ -75,6 +69,13 @@ class TrackerActor(TrackerFacts):
         text = f"The ledger cannot be used: {self.unusable}. Nothing is ordered; cancels go on."
         self.trip(BreakerName.LEDGER_WRITE, "*", text)
         self.alert(Severity.PAGE, "ledger_unusable", text)
+
+    def _check_universe(self) -> None:
+        """A position that is not configured any more can be neither priced nor protected: it must not be silent."""
+        for book in self.ledger.books():
+            if book.quantity != 0 and not self.traded(book.symbol):
+                text = f"{book.quantity} of {book.symbol} is held, yet {book.symbol} is not in universe.yaml"
+                self.report_anomaly(Anomaly("not_configured", book.symbol, book.symbol, text))
 
     def on_stop(self, reason: str, deadline_s: float) -> None:
         """Protection stays at the venue; what is known is on the disk already."""
@@ -149,6 +150,7 @@ class TrackerActor(TrackerFacts):
 
     def sweep(self) -> None:
         """Every working order is somewhere on its way: ask, cancel again, page."""
+        self.say_unsaid()
         if self._first_round:
             self._ask_first_round()
         for record in self.ledger.working():
@@ -372,79 +374,7 @@ class TrackerActor(TrackerFacts):
         else:
             self._refuse(approval, "ledger")
 
-    # --- what others are told --------------------------------------------------------------------------
-
-    def publish(self) -> None:
-        super().publish()
-        snapshot = self.snapshot()
-        for name in SNAPSHOT_PEERS:
-            if name in self.peers:
-                self.tell(name, snapshot)
-
-    @property
-    def sequence(self) -> int:
-        """Grows over restarts within one epoch, since incarnations do."""
-        return (self.incarnation << 32) | self._snapshot_count
-
-    def snapshot(self) -> PortfolioSnapshot:
-        working = self.ledger.working()
-        return PortfolioSnapshot(
-            epoch=self.epoch,
-            sequence=self.sequence,
-            ready=self.proven and not self.unusable,
-            open_orders=tuple(record.as_open_order() for record in working),
-            positions=self.positions(),
-            pnl=self.pnl(),
-            unknown_symbols=tuple(sorted({one.symbol for one in working if one.state is OrderState.UNKNOWN})),
-            orders_by_state=self.ledger.counts(),
-            handled_proposals=self.ledger.newest_proposals(HANDLED_SHOWN),
-            at_boot_ns=self.clock.boot_ns(),
-            tracker_incarnation=self.incarnation,
-        )
-
-    def positions(self) -> tuple[Position, ...]:
-        found = []
-        for book in self.ledger.books():
-            if book.quantity <= 0 or not self.traded(book.symbol):
-                continue
-            plan = self.ledger.plan(book.symbol)
-            at = self.levels_of(book.symbol)
-            judgement = self.watch(book.symbol).judgement or self.judge(book.symbol)
-            found.append(
-                Position(
-                    symbol=book.symbol,
-                    base=self.settings.instrument(book.symbol).base,
-                    quantity=book.quantity,
-                    average_cost=book.average_cost,
-                    realized=book.realized,
-                    fees=book.fees,
-                    protection=judgement.status,
-                    opened_utc_ns=book.opened_utc_ns,
-                    stop_price=at.stop if at else None,
-                    target_price=at.target if at else None,
-                    exit_due_utc_ns=plan.exit_due_utc_ns if plan else None,
-                )
-            )
-        return tuple(found)
-
-    def pnl(self) -> PnlBooks:
-        now = self.clock.utc_ns()
-        return positions.pnl_books(self.ledger.books(), self.ledger.pnl_days(), now)
-
-    def on_read_ledger(self, message: ReadLedger, sender: object) -> None:
-        facts = LedgerFacts(
-            request_id=message.request_id,
-            ready=self.proven and not self.unusable,
-            epoch=self.epoch,
-            sequence=self.sequence,
-            head=self.ledger.head,
-            orders=tuple(one.as_ledger_order() for one in self.ledger.orders_since(message.since_utc_ns)),
-            fills=self.ledger.fill_ids_since(message.since_utc_ns),
-            positions=self.positions(),
-            at_boot_ns=self.clock.boot_ns(),
-            tracker_incarnation=self.incarnation,
-        )
-        self.answer(message.stamp.name, sender, facts)
+    # --- the reconciler, the watchdog ---------------------------------------------------------------------------------
 
     def on_reconcile_report(self, report: ReconcileReport, sender: object) -> None:
         """The watchdog judges it; a difference is a reason to read the venue now."""

@@ -41,6 +41,8 @@ class Watch:
     refusals: int = 0
     refused_kinds: set[OrderKind] = field(default_factory=set)
     triggered: dict[str, int] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    """Orders that the venue showed before and does not know when asked."""
     exit_after: int = 0
     looked: int = 0
     available: Decimal | None = None
@@ -101,6 +103,7 @@ class TrackerArming(TrackerWire):
                 quote=self.fresh_quote(symbol),
                 overdue=frozenset(name for name, since in watch.triggered.items() if now - since >= grace_ns),
                 refused_kinds=frozenset(watch.refused_kinds),
+                missing=frozenset(watch.missing),
             )
         )
         if watch.judgement is None or watch.judgement.status is not judgement.status:

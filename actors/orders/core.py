@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from actors.actor import TradingActor
@@ -12,6 +13,8 @@ from actors.orders.booking import Anomaly, Identity
 from actors.orders.ledger import Ledger, LedgerError, LedgerLockedError, LedgerWriteError
 
 SNAPSHOT_GAP_NS = 50_000_000
+UNSAID_KEPT = 200
+"""Alarms that wait for their receiver; beyond it the oldest are dropped (each is in the log)."""
 
 
 class TrackerCore(TradingActor):
@@ -34,6 +37,7 @@ class TrackerCore(TradingActor):
         self._snapshot_due = False
         self._tripped: dict[tuple[BreakerName, str], str] = {}
         self._anomalies: set[tuple[str, str]] = set()
+        self.unsaid: deque[tuple[str, BreakerSignal | Alert]] = deque(maxlen=UNSAID_KEPT)
 
     # --- the ledger ------------------------------------------------------------------------------------
 
@@ -76,25 +80,29 @@ class TrackerCore(TradingActor):
     # --- alarms ----------------------------------------------------------------------------------------
 
     def trip(self, breaker: BreakerName, scope: str, reason: str) -> None:
-        """Ask the watchdog to open a breaker; the same reason is said once."""
-        if self._tripped.get((breaker, scope)) == reason:
-            return
-        if self.tell("watchdog", BreakerSignal(breaker, scope, True, reason, self.name)):
+        """Ask the watchdog to open a breaker; the same reason is said once, so that a resume is not undone."""
+        if self._tripped.get((breaker, scope)) != reason:
             self._tripped[breaker, scope] = reason
+            self.say("watchdog", BreakerSignal(breaker, scope, True, reason, self.name))
 
     def untrip(self, breaker: BreakerName, scope: str, reason: str) -> None:
         """The cause of a breaker asked for earlier is gone."""
         if self._tripped.pop((breaker, scope), None) is not None:
-            self.tell("watchdog", BreakerSignal(breaker, scope, False, reason, self.name))
-
-    def repeat_trips(self) -> None:
-        """A new watchdog hears what is still wrong."""
-        for (breaker, scope), reason in self._tripped.items():
-            self.tell("watchdog", BreakerSignal(breaker, scope, True, reason, self.name))
+            self.say("watchdog", BreakerSignal(breaker, scope, False, reason, self.name))
 
     def alert(self, severity: Severity, key: str, text: str, correlation_id: str = "") -> None:
         self.log.warning("alert", severity=severity.value, key=key, text=text)
-        self.tell("alerts", Alert(severity, key, text, self.name, correlation_id))
+        self.say("alerts", Alert(severity, key, text, self.name, correlation_id))
+
+    def say(self, name: str, message: BreakerSignal | Alert) -> None:
+        """Tell an alarm, or keep it until there is somebody to tell."""
+        if not self.tell(name, message):
+            self.unsaid.append((name, message))
+
+    def say_unsaid(self) -> None:
+        """What could not be told before, oldest first."""
+        for _ in range(len(self.unsaid)):
+            self.say(*self.unsaid.popleft())
 
     def report_anomaly(self, anomaly: Anomaly) -> None:
         """Once per fact: an event, the reconcile breaker, a page."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from actors.clock import NS_PER_S
 from actors.messages.delivery import Undelivered
-from actors.messages.health import BreakerName, Severity
+from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import Side, UserChannelReset, UserOrderEvent
 from actors.messages.trading import (
     CancelOrder,
@@ -42,9 +42,12 @@ class TrackerFacts(TrackerStopping):
 
     # --- taking in -------------------------------------------------------------------------------------
 
-    def take(self, orders: Iterable[VenueOrder] = (), fills: Iterable[VenueFill] = ()) -> bool:
+    def take(self, orders: Sequence[VenueOrder] = (), fills: Sequence[VenueFill] = ()) -> bool:
         """Book what is new, in one transaction, then act on it; False when it could not be written."""
         booked = Booked()
+        for view in orders:
+            if view.product_id in self.watches:
+                self.watches[view.product_id].missing.discard(view.client_order_id)
         before = {book.symbol: book.quantity for book in self.ledger.books()}
 
         def work(ledger: Ledger) -> None:
@@ -175,6 +178,10 @@ class TrackerFacts(TrackerStopping):
             else:
                 self.note_lost(record, f"undelivered:{message.reason}", may_still_send_s=self._gateway_patience_s)
             self._settle(record.symbol)
+        elif isinstance(lost, BreakerSignal):
+            self.unsaid.append(("watchdog", lost))  # hearing it twice does no harm
+        elif isinstance(lost, Alert):
+            self.unsaid.append(("alerts", lost))
         elif isinstance(lost, CancelOrder):
             self.wire.cancel_sent.pop(lost.client_order_id, None)
         elif isinstance(lost, VenueQuery):
@@ -211,9 +218,18 @@ class TrackerFacts(TrackerStopping):
     # --- questions -------------------------------------------------------------------------------------
 
     def ask_order(self, record: OrderRecord, *, renew: bool = False) -> None:
+        """Read one order; that the venue does not know it any more proves no end, yet it is no protection."""
+
+        def done(answer: VenueAnswer) -> None:
+            gone = answer.ok and not answer.orders and record.facts.seen
+            if gone:
+                self.watch(record.symbol).missing.add(record.id)
+                self.tend(record.symbol)
+            self._take_answer(answer)
+
         priority = PRIORITY_PROTECT if record.role is not Role.ENTRY else PRIORITY_READ
         question = Question(
-            f"order:{record.id}", QueryKind.ORDER, self._take_answer, priority,
+            f"order:{record.id}", QueryKind.ORDER, done, priority,
             client_order_id=record.id, order_id=record.facts.order_id,
         )  # fmt: skip
         self.ask(question, renew=renew)
@@ -297,7 +313,7 @@ class TrackerFacts(TrackerStopping):
         if age_s >= self.settings.orders.unknown_page_s and not search.paged:
             self.wire.searches[record.id] = search = replace(search, paged=True)
             text = f"{record.id} ({record.side.value} {record.symbol}) has been UNKNOWN for {age_s:.0f} s"
-            self.trip(BreakerName.UNKNOWN_AGE, record.symbol, text)
+            self.trip(BreakerName.UNKNOWN_AGE, record.symbol, f"{record.id} is UNKNOWN")
             self.alert(Severity.PAGE, f"unknown:{record.id}", text, record.intent.correlation_id)
         if now >= search.next_boot_ns:
             self._query_unknown(record)

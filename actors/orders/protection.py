@@ -59,7 +59,7 @@ class Levels:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything protection is judged from. ``orders``: the symbol's working orders; ``overdue``: ids of stops
-    that triggered longer ago than the grace; ``quote`` only when fresh."""
+    that triggered longer ago than the grace; ``missing``: ids that the venue no longer knows; ``quote`` only fresh."""
 
     quantity: Decimal
     orders: Sequence[OrderRecord]
@@ -68,6 +68,7 @@ class Situation:
     quote: Quote | None = None
     overdue: frozenset[str] = frozenset()
     refused_kinds: frozenset[OrderKind] = frozenset()
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,9 @@ def judge(now: Situation) -> Judgement:
     if now.quantity <= 0:
         left = tuple(Cancel(one.id, "flat") for one in _cancellable(now.orders))
         return Judgement(Protection.FLAT, ZERO, left)
-    covered = sum((one.facts.remaining for one in now.orders if covers(one, now.overdue)), ZERO)
+    covered = sum(
+        (one.facts.remaining for one in now.orders if covers(one, now.overdue) and one.id not in now.missing), ZERO
+    )
     if now.rules is None or now.levels is None:
         return Judgement(Protection.PROTECTED if covered >= now.quantity else Protection.NAKED, covered, (), "no_rules")
     status = _status(now, covered, now.rules, now.levels)

@@ -1,0 +1,93 @@
+"""What the tracker tells others: snapshots of orders, positions and PnL, and the ledger to the reconciler."""
+
+from __future__ import annotations
+
+from actors.messages.trading import (
+    LedgerFacts,
+    OrderState,
+    PnlBooks,
+    PortfolioSnapshot,
+    Position,
+    ReadLedger,
+)
+from actors.orders import positions
+from actors.orders.facts import TrackerFacts
+
+SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
+HANDLED_SHOWN = 64
+
+
+class TrackerReporting(TrackerFacts):
+    """Everything here is read from the ledger at the moment of telling."""
+
+    def publish(self) -> None:
+        super().publish()
+        snapshot = self.snapshot()
+        for name in SNAPSHOT_PEERS:
+            if name in self.peers:
+                self.tell(name, snapshot)
+
+    @property
+    def sequence(self) -> int:
+        """Grows over restarts within one epoch, since incarnations do."""
+        return (self.incarnation << 32) | self._snapshot_count
+
+    def snapshot(self) -> PortfolioSnapshot:
+        working = self.ledger.working()
+        return PortfolioSnapshot(
+            epoch=self.epoch,
+            sequence=self.sequence,
+            ready=self.proven and not self.unusable,
+            open_orders=tuple(record.as_open_order() for record in working),
+            positions=self.positions(),
+            pnl=self.pnl(),
+            unknown_symbols=tuple(sorted({one.symbol for one in working if one.state is OrderState.UNKNOWN})),
+            orders_by_state=self.ledger.counts(),
+            handled_proposals=self.ledger.newest_proposals(HANDLED_SHOWN),
+            at_boot_ns=self.clock.boot_ns(),
+            tracker_incarnation=self.incarnation,
+        )
+
+    def positions(self) -> tuple[Position, ...]:
+        found = []
+        for book in self.ledger.books():
+            if book.quantity <= 0 or not self.traded(book.symbol):
+                continue
+            plan = self.ledger.plan(book.symbol)
+            at = self.levels_of(book.symbol)
+            judgement = self.watch(book.symbol).judgement or self.judge(book.symbol)
+            found.append(
+                Position(
+                    symbol=book.symbol,
+                    base=self.settings.instrument(book.symbol).base,
+                    quantity=book.quantity,
+                    average_cost=book.average_cost,
+                    realized=book.realized,
+                    fees=book.fees,
+                    protection=judgement.status,
+                    opened_utc_ns=book.opened_utc_ns,
+                    stop_price=at.stop if at else None,
+                    target_price=at.target if at else None,
+                    exit_due_utc_ns=plan.exit_due_utc_ns if plan else None,
+                )
+            )
+        return tuple(found)
+
+    def pnl(self) -> PnlBooks:
+        now = self.clock.utc_ns()
+        return positions.pnl_books(self.ledger.books(), self.ledger.pnl_days(), now)
+
+    def on_read_ledger(self, message: ReadLedger, sender: object) -> None:
+        facts = LedgerFacts(
+            request_id=message.request_id,
+            ready=self.proven and not self.unusable,
+            epoch=self.epoch,
+            sequence=self.sequence,
+            head=self.ledger.head,
+            orders=tuple(one.as_ledger_order() for one in self.ledger.orders_since(message.since_utc_ns)),
+            fills=self.ledger.fill_ids_since(message.since_utc_ns),
+            positions=self.positions(),
+            at_boot_ns=self.clock.boot_ns(),
+            tracker_incarnation=self.incarnation,
+        )
+        self.answer(message.stamp.name, sender, facts)
