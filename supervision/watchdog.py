@@ -49,6 +49,9 @@ from supervision.operator_desk import OperatorDesk, RefusedError
 from supervision.parts import PartsBook
 from supervision.venue_watch import Cause, VenueWatch
 
+SAVE_S = 0.02
+"""A venue that loses its feed trips two breakers per symbol at once: one commit for all of them."""
+RENEW_S = 0.005
 START_S = 15.0
 CONNECTING = frozenset({BreakerName.BOOK_GAP, BreakerName.QUOTE_STALE, BreakerName.USER_CHANNEL})
 """At a start of the daemon these are open until the feed has connected: no fault, so no hold and no alert."""
@@ -84,6 +87,7 @@ class WatchdogActor(TradingActor):
         self._sequence = 0
         self._released = False
         self._due_boot_ns = self._now.boot_ns
+        self._unsaved: tuple[Transition, ...] = ()
         self._permission = Permission(TradingState.HALTED, ("starting",), ())
         self._desk.open(self._now, str(self.args.get("halt_reason", "")))
         if self._desk.corrupt:
@@ -104,6 +108,7 @@ class WatchdogActor(TradingActor):
 
     def on_stop(self, reason: str, deadline_s: float) -> None:
         self._desk.stopping = reason or "stop"
+        self._save()
         self._renew(force=True)
         self._desk.close()
         self.leave(0)
@@ -165,11 +170,21 @@ class WatchdogActor(TradingActor):
                 self._board.clear(one.breaker, one.scope, by=by, now=self._now)
 
     def _moved(self, moved: tuple[Transition, ...]) -> None:
+        """Make transitions durable: latched ones now, a storm of self-healing ones in one commit."""
+        self._unsaved += moved
+        if any(one.latched for one in moved) or not moved:
+            self._save()
+        elif "save" not in self._timers:
+            self.after("save", SAVE_S, self._save)
+
+    def _save(self) -> None:
         """Persist first; then the log, the count, the alert."""
+        moved, self._unsaved = self._unsaved, ()
         had_error = bool(self._desk.error)
         self._desk.save(moved, self._now)
         if self._desk.error and not had_error:
             self._alert(Severity.PAGE, "control_store", f"control store: {self._desk.error}; HALTED")
+            self._renew_soon()
         for one in moved:
             opened = one.after is BreakerState.OPEN
             if one.breaker in CONNECTING and self._is_starting():
@@ -229,6 +244,11 @@ class WatchdogActor(TradingActor):
         if (permission.state, permission.per_symbol) != (before.state, before.per_symbol):
             self._report()
             self._announce(before, permission)
+
+    def _renew_soon(self) -> None:
+        """One lease for a storm of signals."""
+        if "renew" not in self._timers:
+            self.after("renew", RENEW_S, self._renew)
 
     def _lease(self) -> Lease:
         now = self._permission
@@ -336,13 +356,13 @@ class WatchdogActor(TradingActor):
         self._at()
         cause = Cause(signal.breaker, signal.scope, (signal.reason or "tripped") if signal.tripped else "")
         self._apply_causes([cause], signal.by)
-        self._renew()
+        self._renew_soon()
 
     def on_feed_health(self, health: FeedHealth, sender: object) -> None:
         now = self._at()
         self._venue.take_feed(health, now.boot_ns)
         self._apply_causes(self._venue.judge_feed(now.boot_ns))
-        self._renew()
+        self._renew_soon()
 
     def on_gateway_report(self, report: GatewayReport, sender: object) -> None:
         self._at()

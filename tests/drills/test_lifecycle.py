@@ -31,7 +31,7 @@ def test_it_starts_trades_stops_in_order_and_finds_everything_again(
     assert all(position["stop"] for position in held["positions"])
 
     metrics = urllib.request.urlopen(status["metrics_url"], timeout=5).read().decode()
-    for name in ("td_ticks_accepted_total", "td_proposals_total", "td_fills_total", "td_pipeline_ms"):
+    for name in ("td_ticks_accepted_total", "td_proposals_total", "td_fills_total", "td_pipeline_seconds"):
         assert name in metrics
     assert one.run("status").returncode in (0, 1)
     assert one.run("status", "--live").returncode == 0

@@ -107,6 +107,7 @@ class Daemon:
 
     def signal(self, breaker: BreakerName, scope: str, *, tripped: bool = True, by: str = "risk") -> None:
         self.harness.deliver(BreakerSignal(breaker, scope, tripped, "because", by))
+        self.harness.advance(0.03)  # a storm of signals makes one lease and one commit
 
 
 @pytest.fixture
@@ -355,6 +356,7 @@ def test_a_lost_user_channel_stops_entries_and_its_first_connecting_does_not(tmp
 def test_a_gap_trips_and_heals(daemon: Daemon) -> None:
     daemon.harness.deliver(feed_health(connection("market")))
     daemon.harness.deliver(feed_health(connection("market", gaps=1)))
+    daemon.harness.advance(0.03)
     assert "book_gap" in daemon.lease.reasons[0]
     daemon.run(8)
     assert daemon.lease.state is RUN
