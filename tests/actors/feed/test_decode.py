@@ -126,6 +126,7 @@ def test_user_orders_are_cumulative_and_empty_text_is_no_amount() -> None:
         frames.heartbeat(1).replace(b'"sequence_num":1', b'"sequence_num":"1"'),
         frames.heartbeat(1).replace(b'"sequence_num":1', b'"sequence_num":true'),
         frames.heartbeat(1).replace(b"28568804Z", b"28568804"),
+        frames.heartbeat(1).replace(frames.TIME.encode(), b"2026-08-09T21:05"),  # whose time zone?
         frames.level2(1, "update", "BTC-USD", ("bid", "NaN", "1")),
         frames.level2(1, "update", "BTC-USD", ("bid", "1", "NaN")),
         frames.level2(1, "update", "BTC-USD", ("bid", "Infinity", "1")),
