@@ -1,6 +1,7 @@
 """The feed's whole path - decode, sequence check, book, newest state - on a real recording.
 
-Times are the thread's CPU time, since the host is shared. cryptofeed and ccxt.pro are not installed beside the daemon: ratios to them need a run that installs both.
+Times are the thread's CPU time, since the host is shared.
+cryptofeed and ccxt.pro are not installed beside the daemon: ratios to them need a run that installs both.
 """
 
 from __future__ import annotations
