@@ -1,0 +1,65 @@
+"""Absence is proven late, twice and with the fills, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from actors.orders.unknowns import Search
+from tests.actors.orders.desk import Desk
+from tests.actors.orders.venue import seconds
+
+SEARCH = Search("td-a-1-e-1", last_send_boot_ns=0, since_boot_ns=0)
+
+
+def listing(search: Search, at_s: float) -> Search:
+    return search.with_listing(seconds(at_s), 120.0, 2.0)
+
+
+def fills(search: Search, at_s: float) -> Search:
+    return search.with_clear_fills(seconds(at_s), 120.0, 2.0)
+
+
+def test_two_late_listings_apart_and_the_fills_prove_absence() -> None:
+    assert fills(listing(listing(SEARCH, 122), 124), 124).absent
+
+
+def test_what_was_asked_before_the_token_died_proves_nothing() -> None:
+    assert not fills(listing(listing(SEARCH, 60), 125), 125).absent
+    assert not fills(listing(listing(SEARCH, 123), 126), 121).absent
+
+
+def test_one_listing_or_two_at_once_prove_nothing() -> None:
+    assert not fills(listing(SEARCH, 123), 123).absent
+    assert not fills(listing(listing(SEARCH, 123), 124), 124).absent
+
+
+def test_queries_wait_longer_and_longer_within_bounds() -> None:
+    search, waits = SEARCH, []
+    for _ in range(8):
+        search = search.queried(0, 1.0)
+        waits.append(search.next_boot_ns / seconds(1))
+    assert waits == [1, 2, 4, 8, 10, 10, 10, 10]
+
+
+def test_a_balance_read_before_the_cancel_was_proven_is_not_sold_by(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1")
+    watch = desk.tracker.watch("BTC-USD")
+    desk.harness.deliver(desk.exit_approval())
+    held: list[object] = []
+    for _ in range(12):
+        for message in desk.harness.take("gateway"):
+            if getattr(message, "kind", None) == "balances":
+                held.append(message)
+            else:
+                desk.venue.answer_one(desk.harness, message)
+    (question,) = held
+    assert watch.proof_asked > 0
+    answer = desk.venue.query(question)  # type: ignore[arg-type]
+    desk.harness.deliver(replace(answer, asked_boot_ns=watch.proof_asked - 1))
+    assert "SELL limit_ioc 1" not in desk.venue.history
+    assert desk.tracker.ledger.book("BTC-USD").quantity == Decimal(1)
+    desk.settle()
+    assert desk.venue.history[-1] == "SELL limit_ioc 1"
