@@ -71,6 +71,8 @@ def from_rfc3339(text: str) -> int:
     if decimals and (not decimals.isdigit() or len(decimals) > 9):
         raise ValueError(f"not an RFC 3339 time: {text!r}")
     moment = datetime.fromisoformat(whole + zone)
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone: {text!r}")
     return int(moment.timestamp()) * NS_PER_S + int((decimals or "0").ljust(9, "0"))
 
 

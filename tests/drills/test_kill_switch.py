@@ -28,12 +28,16 @@ MANY = {
     "strategist": {
         "strategy": "tests.drills.strategies:HoldSomeBidForTheRest",
         "cycle_s": 2,
-        "max_proposals": 60,
+        "max_proposals": 10,
         "params": {"held": ",".join(HELD)},
     },
     "capital": {"allotted": "10000", "max_order": "100"},
     "risk": {"max_positions": 100, "max_orders_per_minute": 1000, "cooldown_symbol_s": 0, "max_total_pct": "90"},
     "orders": {"entry_life_s": 60},
+    # 55 symbols on a small shared machine are slow at times; how latency trips is drilled elsewhere.
+    "watchdog": {
+        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10}
+    },
 }
 ENDED = {"FILLED", "CANCELLED", "EXPIRED", "FAILED"}
 
@@ -70,15 +74,11 @@ def test_a_kill_with_fifty_entries_and_five_positions_leaves_exactly_the_stops(
     one = daemon(*against(venue_process), "--symbols", symbols, config=config_folder(tmp_path / "config", **MANY))
     one.wait_run()
     one.wait_status(
-        lambda s: (
-            len(s["positions"]) == 5
-            and all(p["protection"] == "PROTECTED" for p in s["positions"])
-            and len((s["orders"]["open"]).get("entry", [])) >= 50
-        ),
-        "50 open entries and 5 protected positions",
+        lambda s: len(s["positions"]) == 5 and all(p["protection"] == "PROTECTED" for p in s["positions"]),
+        "5 protected positions",
         90,
     )
-    assert len(open_orders(venue, "BUY")) >= 50
+    wait_for(lambda: len(open_orders(venue, "BUY")) >= 50, "50 open entries at the venue", 90, 0.2)
 
     killed = one.run("kill", "--reason", "drill", "--json")
     assert killed.returncode == 0, killed.stdout + killed.stderr + one.tail()
