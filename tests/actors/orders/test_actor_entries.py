@@ -160,3 +160,16 @@ def test_a_working_entry_past_its_end_is_cancelled(desk: Desk) -> None:
     desk.pass_time(9)
     assert desk.venue.history == ["BUY limit_gtd 1", "cancel BUY 1"]
     assert desk.states() == ["entry CANCELLED"]
+
+
+def test_a_sell_is_vouched_for_only_by_what_no_other_sell_may_take(desk: Desk) -> None:
+    desk.buy("1")
+    desk.buy("0.5")
+    desk.approve("0.25")
+    for _ in range(6):
+        for message in desk.harness.take("gateway"):
+            if isinstance(message, SubmitOrder) and message.owned is not None:
+                assert message.owned == Decimal("0.25")
+                return
+            desk.venue.answer_one(desk.harness, message)
+    raise AssertionError("no protection was sent for the third entry")

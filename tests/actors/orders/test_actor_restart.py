@@ -180,7 +180,7 @@ def test_an_entry_that_filled_while_everything_was_dead_is_protected_first(tmp_p
     check_truth(desk)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(5), 214])
 def test_random_crashes_and_lost_answers_never_double_lose_or_oversell(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     desk = Desk(tmp_path)

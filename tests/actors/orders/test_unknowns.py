@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+from actors.messages.trading import SubmitOrder
 from actors.orders.unknowns import Search
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.venue import seconds
@@ -59,7 +60,7 @@ def test_a_balance_read_before_the_cancel_was_proven_is_not_sold_by(tmp_path: Pa
     assert watch.proof_asked > 0
     answer = desk.venue.query(question)  # type: ignore[arg-type]
     desk.harness.deliver(replace(answer, asked_boot_ns=watch.proof_asked - 1))
-    assert "SELL limit_ioc 1" not in desk.venue.history
+    assert not [one for one in desk.harness.sent["gateway"] if isinstance(one, SubmitOrder)]
     assert desk.tracker.ledger.book("BTC-USD").quantity == Decimal(1)
     desk.settle()
     assert desk.venue.history[-1] == "SELL limit_ioc 1"
