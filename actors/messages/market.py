@@ -227,7 +227,7 @@ class SymbolHealth:
 
 @dataclass(frozen=True, slots=True)
 class FeedHealth(Message):
-    """feed -> watchdog, admin, metrics, tracker: once a second and on every change of a connection's state."""
+    """feed -> watchdog, admin, metrics: once a second and on every change of a connection's state."""
 
     delivery: ClassVar[str] = "plain"
     connections: tuple[ConnectionHealth, ...]
