@@ -28,7 +28,7 @@ from actors.messages.trading import (
 from actors.reconciler import money
 from actors.reconciler.compare import Comparison, Egress, Found, Identity, VenueView, compare, compare_terms
 from actors.reconciler.grace import Grace, Judged
-from actors.reconciler.kinds import EGRESS, DifferenceKind
+from actors.reconciler.kinds import EGRESS, UNKNOWN_TO_LEDGER, DifferenceKind
 from actors.reconciler.round import ALWAYS, MARGIN_NS, TERMS, Round
 
 BASELINE_FILE = "reconciler.json"
@@ -118,6 +118,9 @@ class ReconcilerActor(TradingActor):
 
     def on_ledger_facts(self, message: LedgerFacts, sender: object) -> None:
         current = self._round
+        if current is not None and current.take_after(message):
+            self._judge_round(current)
+            return
         if current is None or not current.take_ledger(message):
             return
         if current.failure():
@@ -184,6 +187,11 @@ class ReconcilerActor(TradingActor):
             self._fail(f"egress log: {error}")
             return
         assert isinstance(egress, Egress)
+        current.egress = egress
+        self._judge_round(current)
+
+    def _judge_round(self, current: Round) -> None:
+        assert current.ledger is not None and current.egress is not None
         settings = self.settings
         view = current.view()
         settle_s = max(settings.venue.visibility_delay_s, settings.reconciler.grace_s)
@@ -191,11 +199,18 @@ class ReconcilerActor(TradingActor):
         compared = compare(
             current.ledger,
             view,
-            egress,
+            current.egress,
             me,
             settle_ns=round(settle_s * NS_PER_S),
             tolerance=settings.reconciler.balance_tolerance,
+            after=current.after,
         )
+        if current.after is None and any(found.kind in UNKNOWN_TO_LEDGER for found in compared.found):
+            # Placed while the venue was read, most likely: only a ledger read after the venue can deny it.
+            ask = ReadLedger(current.request_id("ledger-after"), current.since_utc_ns, self.stamp)
+            if not self.tell("tracker", ask):
+                self._fail("no tracker")
+            return
         checked = self._check_money(current.ledger, view)
         found = (*compared.found, *checked.found, *self._compare_terms(current))
         judged = self._grace.judge(found, self.clock.boot_ns())

@@ -97,15 +97,21 @@ def compare(
     *,
     settle_ns: int,
     tolerance: Decimal,
+    after: LedgerFacts | None = None,
 ) -> Comparison:
-    """Everything that disagrees. ``settle_ns``: how long an order may be in motion or missing in a listing."""
+    """Everything that disagrees. ``settle_ns``: how long an order may be in motion or missing in a listing.
+
+    ``after``: the ledger read once more after the venue. What the venue shows and the ledger lacks is judged by
+    it: an order that was placed while the venue was read is in it.
+    """
     listed = venue.orders()
+    latest = after or ledger
     by_client_id = {order.client_order_id: order for order in listed.values() if order.client_order_id}
-    known = {order.client_order_id: order for order in ledger.orders}
+    known = {order.client_order_id: order for order in (*ledger.orders, *latest.orders)}
     found: list[Found] = []
     wanted: dict[str, VenueOrder] = {}
     found += _strangers(
-        listed.values(), known, ledger.head, me, venue.since_utc_ns + settle_ns, venue.asked_utc_ns, wanted
+        listed.values(), known, latest.head, me, venue.since_utc_ns + settle_ns, venue.asked_utc_ns, wanted
     )
     for order in ledger.orders:
         shown = by_client_id.get(order.client_order_id) or (listed.get(order.order_id) if order.order_id else None)
@@ -122,7 +128,7 @@ def compare(
     fill_differences, missing = _compare_fills(ledger, venue, ours)
     found += fill_differences
     found += _compare_holdings(ledger, venue, tolerance)
-    found += _compare_egress(ledger, egress, me, venue.asked_utc_ns, settle_ns)
+    found += _compare_egress(ledger, latest, egress, me, venue.asked_utc_ns, settle_ns)
     evidence = VenueEvidence(tuple(wanted.values()), missing)
     own_fills = sum(fill.order_id in ours for fill in venue.fills)
     return Comparison(tuple(found), evidence, len(ledger.orders), own_fills)
@@ -226,18 +232,18 @@ def _compare_holdings(ledger: LedgerFacts, venue: VenueView, tolerance: Decimal)
 
 
 def _compare_egress(
-    ledger: LedgerFacts, egress: Egress, me: Identity, asked_utc_ns: int, settle_ns: int
+    ledger: LedgerFacts, latest: LedgerFacts, egress: Egress, me: Identity, asked_utc_ns: int, settle_ns: int
 ) -> Iterator[Found]:
-    known = {order.client_order_id: order for order in ledger.orders}
+    known = {order.client_order_id: order for order in (*ledger.orders, *latest.orders)}
     for name in egress.created:
         told = parse(name)
         # The ledger was read from some moment on: older orders that ended are not in the answer.
         if (
             name not in known
             and egress.utc_ns[name] < asked_utc_ns - settle_ns
-            and (told is None or told.n > ledger.head)
+            and (told is None or told.n > latest.head)
         ):
-            yield Found(DifferenceKind.EGRESS_WITHOUT_INTENT, name, f"head {ledger.head}", "sent")
+            yield Found(DifferenceKind.EGRESS_WITHOUT_INTENT, name, f"head {latest.head}", "sent")
     for order in ledger.orders:
         told = parse(order.client_order_id)
         if (

@@ -40,3 +40,8 @@ AT_ONCE = frozenset({DifferenceKind.FOREIGN_HOST, DifferenceKind.BEYOND_HEAD, Di
 """No second look is needed: a listing does not invent client order ids, and a balance was read twice already."""
 EGRESS = frozenset({DifferenceKind.EGRESS_WITHOUT_INTENT, DifferenceKind.SENT_WITHOUT_EGRESS})
 """These open the breaker ``egress``, the others ``reconcile``."""
+
+UNKNOWN_TO_LEDGER = frozenset(
+    {DifferenceKind.BEYOND_HEAD, DifferenceKind.NOT_IN_LEDGER, DifferenceKind.EGRESS_WITHOUT_INTENT}
+)
+"""What the venue or the egress log shows and the ledger lacks: judged by a ledger that is read after them."""

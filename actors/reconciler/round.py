@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.messages.trading import LedgerFacts, OrderState, QueryKind, VenueAnswer
-from actors.reconciler.compare import VenueView
+from actors.reconciler.compare import Egress, VenueView
 
 ALWAYS = (QueryKind.OPEN_ORDERS, QueryKind.ORDERS_SINCE, QueryKind.FILLS_SINCE, QueryKind.BALANCES)
 TERMS = (QueryKind.PRODUCTS, QueryKind.FEES)
@@ -22,6 +22,9 @@ class Round:
     began_boot_ns: int
     kinds: tuple[QueryKind, ...]
     ledger: LedgerFacts | None = None
+    after: LedgerFacts | None = None
+    """The ledger read again after the venue, when the venue showed something that ``ledger`` lacks."""
+    egress: Egress | None = None
     answers: dict[QueryKind, VenueAnswer] = field(default_factory=dict)
 
     def request_id(self, what: str) -> str:
@@ -32,6 +35,13 @@ class Round:
         if facts.request_id != self.request_id("ledger") or self.ledger is not None:
             return False
         self.ledger = facts
+        return True
+
+    def take_after(self, facts: LedgerFacts) -> bool:
+        """True when these facts are this round's second reading of the ledger."""
+        if facts.request_id != self.request_id("ledger-after") or self.after is not None:
+            return False
+        self.after = facts
         return True
 
     def take_answer(self, answer: VenueAnswer) -> bool:

@@ -51,6 +51,9 @@ def answer_round(
         assert isinstance(query, VenueQuery)
         room.deliver(answer_to(room, query, ok=query.kind is not failing, **found), "gateway")
     room.run_workers()
+    for again in room.take("tracker", ReadLedger):
+        assert isinstance(again, ReadLedger)
+        room.deliver(facts(again.request_id) if ledger is None else _with_id(ledger, again.request_id), "tracker")
     reports = room.take("watchdog", ReconcileReport)
     return reports[-1] if reports else None  # type: ignore[return-value]
 

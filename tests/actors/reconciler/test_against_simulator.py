@@ -60,6 +60,9 @@ def compare(rooms: tuple[LiveHarness, ActorHarness], **ledger: object) -> Reconc
     for answer in gateway.take("reconciler", VenueAnswer):
         reconciler.deliver(answer)
     reconciler.run_workers()
+    for again in reconciler.take("tracker", ReadLedger):
+        assert isinstance(again, ReadLedger)
+        reconciler.deliver(facts(again.request_id, epoch=1, **ledger))
     report = reconciler.take("watchdog", ReconcileReport)[-1]
     assert isinstance(report, ReconcileReport)
     return report

@@ -217,3 +217,18 @@ def test_a_baseline_outlives_its_process_and_damage_is_refused() -> None:
     for bad in (b"", b"{}", b'{"totals": {"USD": "x"}, "fills": [], "read_utc_ns": 1}', b"[1]"):
         with pytest.raises(ValueError):
             money.from_json(bad)
+
+
+def test_an_order_placed_while_the_venue_was_read_is_no_difference() -> None:
+    """The ledger read first has head 100; the venue shows 101; the ledger read after it knows 101."""
+    first = facts(head=100)
+    listed = venue_order("td-a-3-e-101")
+    view = VenueView((listed,), (listed,), (), (), OLD - 300 * NS_PER_S, NOW)
+    sent = Egress(frozenset({"td-a-3-e-101"}), {"td-a-3-e-101": OLD})
+    after = facts("r1:ledger-after", head=101, orders=(ledger_order("td-a-3-e-101"),))
+
+    def judged(later: LedgerFacts | None) -> list[DifferenceKind]:
+        return kinds(compare(first, view, sent, ME, settle_ns=5 * NS_PER_S, tolerance=Decimal("0.01"), after=later))
+
+    assert KIND.BEYOND_HEAD in judged(None)
+    assert judged(after) == []
