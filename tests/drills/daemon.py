@@ -113,8 +113,11 @@ class Venue:
 class Daemon:
     """``python run.py start`` as a child, and the command line against it."""
 
-    def __init__(self, folder: Path, *arguments: str, config: Path | None = None, wait: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, config: Path | None = None, mode: str = "demo", wait: bool = True
+    ) -> None:
         self.folder = folder
+        self.mode = mode
         self.data = folder / "data"
         self.log = folder / "daemon.log"
         self.arguments = [*arguments]
@@ -125,7 +128,7 @@ class Daemon:
 
     def start(self, *, wait: bool = True) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [*RUN, "start", "--mode", "demo", "--data-dir", str(self.data), "--log-format", "json"]
+        command = [*RUN, "start", "--mode", self.mode, "--data-dir", str(self.data), "--log-format", "json"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], stdout=log, stderr=log, env=clean_environment(), cwd=PROJECT
