@@ -57,12 +57,14 @@ def page(found: Mapping[str, object]) -> Iterable[str]:
 
 
 def _breakers(found: Mapping[str, object]) -> Iterable[str]:
-    shown = [b for b in _maps(found.get("breakers")) if b["is_open"] or b["trips"]]
-    if shown:
-        yield ""
-        yield "breakers (open, or tripped since the start)"
+    breakers = _maps(found.get("breakers"))
+    shown = [b for b in breakers if b["is_open"]]
+    before = [f"{b['name']} [{b['scope']}] {b['trips']}" for b in breakers if not b["is_open"] and b["trips"]]
+    yield ""
+    yield "breakers: " + ("" if shown else "all closed") + (f" (tripped so far: {', '.join(before)})" if before else "")
     for b in shown:
-        yield f"  {b['name']} [{b['scope']}] {b['state']}, trips {b['trips']}: {b['reason']}"
+        latched = ", latched until resume" if b["latched"] else ""
+        yield f"  {b['name']} [{b['scope']}] {b['state']}{latched}, trips {b['trips']}: {b['reason']}"
 
 
 def _feed(feed: Mapping[str, object]) -> Iterable[str]:

@@ -143,10 +143,12 @@ def _actors(trees: dict[str, tuple[TreeReport, int]], now: int) -> Iterable[Json
             }
 
 
-def _progress(key: str, value: int, now: int) -> float | int | None:
-    """Counters as they are, boot-clock times as ages in seconds."""
+def _progress(key: str, value: int, now: int) -> float | int | str | None:
+    """Counters as they are, UTC times as text, boot-clock times as ages in seconds."""
     if key.endswith("_count"):
         return value
+    if key.endswith("_utc_ns"):
+        return to_rfc3339(value) if value else None
     return _age_s(value, now) if value else None
 
 

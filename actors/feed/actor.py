@@ -91,7 +91,7 @@ class FeedActor(TradingActor):
     def progress(self) -> dict[str, int]:
         frames = sum(connection.frames for connection in self.outbox.connections)
         last = max((connection.last_frame_boot_ns for connection in self.outbox.connections), default=0)
-        return {"last_frame": last, "frames_count": frames, "exchange_utc_count": self._exchange_utc_ns}
+        return {"last_frame": last, "frames_count": frames, "exchange_utc_ns": self._exchange_utc_ns}
 
     def peers_changed(self) -> None:
         """A part that is new knows nothing: tell it what it needs."""

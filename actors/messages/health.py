@@ -97,7 +97,8 @@ class Heartbeat(Message):
     """every actor -> its supervisor and the watchdog, every 250 ms (guards 1 s).
 
     ``lag_ms`` is the largest receive-minus-sent time of any message handled since the last beat.
-    ``progress`` says what the actor last achieved: name -> boot-clock ns, or a plain counter (``*_count``).
+    ``progress`` says what the actor last achieved: name -> boot-clock ns, a UTC time (``*_utc_ns``) or a counter
+    (``*_count``).
     """
 
     delivery: ClassVar[str] = "plain"

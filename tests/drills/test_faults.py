@@ -25,7 +25,7 @@ CHURN = {
     "strategist": {"strategy": "tests.drills.strategies:Churn", "cycle_s": 1},
     "risk": {"cooldown_symbol_s": 1, "max_orders_per_minute": 200, "repeat_limit": 1000, "losing_streak": 1000},
     "capital": {"allotted": "5000", "max_order": "100"},
-    "watchdog": {"half_open_s": 1, "probe_s": 1},
+    "watchdog": {"half_open_s": 1, "probe_s": 1, "hold_max_s": 2},
 }
 
 
