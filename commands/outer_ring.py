@@ -18,8 +18,10 @@ from actors.log import Log
 from actors.messages.health import Initialize, StopChild
 from commands import exits
 from commands.ask import Json, NotRunningError, ask, ask_once
+from commands.last_resort import cancel_entries
 from commands.latch import create_latch
-from commands.live import HEALTH_MAX_AGE_S
+from commands.live import HEALTH_MAX_AGE_S, is_alive
+from commands.systemd import Notifier
 from commands.venue_process import EmbeddedSimulator
 from config.paths import health_file, run_dir
 from config.settings import Settings
@@ -27,6 +29,9 @@ from supervision import tree
 from supervision.system import DaemonSystem, start_system
 
 READY_S = 30.0
+MAX_REAPED = 100
+TREE_LOST = frozenset({exits.GAVE_UP, exits.ROOT_HUNG, exits.TREE_DIED, exits.NOT_READY})
+"""Ends after which nobody in the tree can cancel what rests."""
 STOP_PROOF_S = 20.0
 TREE_STOP_S = 20.0
 TICK_S = 0.25
@@ -35,13 +40,25 @@ TICK_S = 0.25
 class OuterRing:
     """One life of the tree."""
 
-    def __init__(self, settings: Settings, simulator: EmbeddedSimulator | None, for_s: float | None, log: Log) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        simulator: EmbeddedSimulator | None,
+        log: Log,
+        *,
+        for_s: float | None = None,
+        halt_reason: str = "",
+    ) -> None:
         self.settings = settings
+        self._halt_reason = halt_reason
+        self._notifier = Notifier(os.environ)
+        self._next_ping = 0.0
         self.simulator = simulator
         self.log = log
         self._for_s = for_s
         self._signals: list[int] = []
         self._started = time.monotonic()
+        self._last_turn = self._grace_until = 0.0
         self._ready = False
         self._system: DaemonSystem | None = None
 
@@ -54,7 +71,10 @@ class OuterRing:
             self._system = system
             system.create_root(tree.SUPERVISOR, self._initialize(system))
             code = self._watch(system, wake_r)
+            self._notifier.stopping(f"exit code {code}")
             system.stop(0.0)
+            if code in TREE_LOST:
+                self._last_resort()
         health_file(self.settings.data_dir).unlink(missing_ok=True)
         self.log.info("ended", exit_code=code)
         return code
@@ -66,7 +86,7 @@ class OuterRing:
             supervisor="run",
             parent=system.address,
             settings=self.settings,
-            args={"spec": tree.root_spec(self.settings)},
+            args={"spec": tree.root_spec(self.settings, self._halt_reason)},
             peers=(),
             epoch=self.settings.epoch,
         )
@@ -95,6 +115,7 @@ class OuterRing:
         """One look at everything; an exit code ends the daemon."""
         while system.receive(0.0) is not None:
             pass  # the root's own reports to its parent; its life is judged by the health file and its pid
+        self._reap(system)
         status = system.poll()
         if status is not None:
             self.log.critical("tree_ended", status=status)
@@ -116,9 +137,36 @@ class OuterRing:
         elif self._tree_is_silent():
             self.log.critical("tree_hung", silent_s=HEALTH_MAX_AGE_S)
             return exits.ROOT_HUNG
+        self._ping()
         if self._for_s is not None and elapsed > self._for_s:
             return self._stop(system, f"--for {self._for_s:g}")
         return None
+
+    def _reap(self, system: DaemonSystem) -> None:
+        """Collect what fell to us as subreaper (or as PID 1): no zombie stays. Known children are not touched."""
+        known = {system.admin_pid, self.simulator.process.pid if self.simulator else 0}
+        for _ in range(MAX_REAPED):
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid in known:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)
+
+    def _ping(self) -> None:
+        """systemd's ping is earned: only while the tree itself shows life."""
+        interval_s, now = self._notifier.ping_interval_s, time.monotonic()
+        if interval_s is None or now < self._next_ping or not is_alive(health_file(self.settings.data_dir)):
+            return
+        self._notifier.ping()
+        self._next_ping = now + interval_s
+
+    def _last_resort(self) -> None:
+        """The tree is gone and cannot stop in order: cancel the own entries, leave protection resting."""
+        done = cancel_entries(self.settings, self.log)
+        write = self.log.warning if done.proven else self.log.critical
+        write("last_resort", cancelled=done.cancelled, still_open=done.still_open, proven=done.proven, error=done.error)
 
     def _take_signals(self) -> list[int]:
         taken, self._signals = self._signals, []
@@ -127,11 +175,11 @@ class OuterRing:
     def _tree_is_silent(self) -> bool:
         """The health file was not touched for long, though this process itself ran all the time."""
         now = time.monotonic()
-        stalled = now - getattr(self, "_last_turn", now) > 1.0
+        stalled = self._last_turn > 0 and now - self._last_turn > 1.0
         self._last_turn = now
         if stalled:
             self._grace_until = now + HEALTH_MAX_AGE_S
-        if now < getattr(self, "_grace_until", 0.0):
+        if now < self._grace_until:
             return False
         try:
             age_s = time.time() - health_file(self.settings.data_dir).stat().st_mtime
@@ -144,6 +192,7 @@ class OuterRing:
         if status is None or not status.get("ready") or not status.get("metrics_url"):
             return
         self._ready = True
+        self._notifier.ready(f"{status['trading_state']}, {status['metrics_url']}")
         self.log.info(
             "ready",
             after_s=round(elapsed, 2),

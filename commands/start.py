@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from actors.clock import SystemClock
 from actors.log import Log
 from commands import exits
 from commands.outer_ring import OuterRing
@@ -20,6 +21,7 @@ from commands.prepare import (
     next_epoch,
     refuse_unbuilt_modes,
 )
+from commands.starts import StartBook
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
 from supervision import tree
@@ -55,6 +57,8 @@ def start(options: argparse.Namespace) -> int:
         return _run_tree(settings, simulator, options.for_s, log)
     except (Refused, SimulatorError) as error:
         return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{settings.data_dir}: {error}")
     finally:
         if simulator is not None:
             simulator.stop()
@@ -62,9 +66,16 @@ def start(options: argparse.Namespace) -> int:
 
 
 def _run_tree(settings: Settings, simulator: EmbeddedSimulator | None, for_s: float | None, log: Log) -> int:
+    book, limits = StartBook(settings.store_dir), settings.supervision
+    halt_reason = book.begin(SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s)
+    if halt_reason:
+        log.critical("halted_start", why=halt_reason, way_out="look into the log and the crash folder, then resume")
     gc.collect()
     gc.freeze()  # what is imported stays shared by all processes of the tree
-    return OuterRing(settings, simulator, for_s, log).run()
+    code = OuterRing(settings, simulator, log, for_s=for_s, halt_reason=halt_reason).run()
+    if code in (exits.OK, exits.STOP_UNPROVEN):
+        book.end(settings.epoch)
+    return code
 
 
 def _check_options(options: argparse.Namespace, mode: str) -> None:

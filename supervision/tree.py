@@ -47,13 +47,13 @@ SUPERVISOR_MISSED_KILL_S = 2.0
 SUPERVISOR_STOP_S = 15.0
 
 
-def root_spec(settings: Settings) -> SupervisorSpec:
-    """The tree for this configuration."""
+def root_spec(settings: Settings, halt_reason: str = "") -> SupervisorSpec:
+    """The tree for this configuration. ``halt_reason``: why this start must not trade until an operator resumes."""
     return SupervisorSpec(
         "root",
         (
             _branch(settings, "operations", ("metrics", "alerts", "admin", "crash_reporter")),
-            _worker(settings, "watchdog", "watchdog"),
+            _worker(settings, "watchdog", "watchdog", {"halt_reason": halt_reason}),
             _branch(settings, "trading", ("tracker", "gateway", "risk", "reconciler")),
             _market(settings),
             _branch(settings, "decisions", ("strategist",)),

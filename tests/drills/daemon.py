@@ -114,9 +114,16 @@ class Daemon:
     """``python run.py start`` as a child, and the command line against it."""
 
     def __init__(
-        self, folder: Path, *arguments: str, config: Path | None = None, mode: str = "demo", wait: bool = True
+        self,
+        folder: Path,
+        *arguments: str,
+        config: Path | None = None,
+        mode: str = "demo",
+        wait: bool = True,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self.environment = environment or {}
         self.mode = mode
         self.data = folder / "data"
         self.log = folder / "daemon.log"
@@ -131,7 +138,11 @@ class Daemon:
         command = [*RUN, "start", "--mode", self.mode, "--data-dir", str(self.data), "--log-format", "json"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.arguments], stdout=log, stderr=log, env=clean_environment(), cwd=PROJECT
+                [*command, *self.arguments],
+                stdout=log,
+                stderr=log,
+                env=clean_environment(**self.environment),
+                cwd=PROJECT,
             )
         if wait:
             self.wait_ready()
@@ -194,9 +205,13 @@ class Daemon:
         return json.loads(done.stdout)
 
     def actor(self, name: str) -> Json:
-        status = self.status()
-        assert status is not None, "nobody answers"
-        return next(actor for actor in status["actors"] if actor["name"] == name)
+        """One line of the tree; a restarted admin needs a moment to hear of everybody."""
+
+        def find() -> Json | None:
+            status = self.status() or {"actors": []}
+            return next((actor for actor in status["actors"] if actor["name"] == name and actor["pid"]), None)
+
+        return wait_for(find, f"{name} to be in the status", 15)
 
     def wait_status(self, condition: Callable[[Json], Any], what: str, seconds: float = 60.0) -> Json:
         """The first status for which ``condition`` holds."""
