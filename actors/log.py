@@ -6,8 +6,12 @@ and texts that look like a key, are masked before anything is formatted.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
+import socket
+import stat
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -52,6 +56,62 @@ def _scrub_value(value: object) -> object:
     return scrub(str(value))
 
 
+class Outlet:
+    """stderr that never blocks: a reader that stopped reading (a stalled log driver, Ctrl-S) costs lines, not trading.
+
+    A pipe or terminal is opened anew, because O_NONBLOCK on the inherited descriptor would also change it for
+    whoever else holds it. Where that is forbidden, each write asks first whether there is room.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._opened: tuple[int, int] | None = None
+        self._fd = -1
+        self._socket: socket.socket | None = None
+        self._ask_first = False
+        self._torn = False
+
+    def write(self, data: bytes) -> None:
+        """Write one line, or count it as lost; never raises."""
+        try:
+            self._open(sys.stderr.fileno())
+            if self.lost or self._torn:
+                head = b"\n" if self._torn else b""
+                data = head + (f"[{self.lost} log lines lost]\n".encode() if self.lost else b"") + data
+            written = self._put(data)
+        except (OSError, ValueError):  # closed, or full: the breadcrumb stays
+            self.lost += 1
+            return
+        self.lost, self._torn = 0, written < len(data)
+
+    def _put(self, data: bytes) -> int:
+        if self._socket is not None:
+            return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        if self._ask_first:
+            room = select.poll()
+            room.register(self._fd, select.POLLOUT)
+            if not room.poll(0):
+                raise BlockingIOError(errno.EAGAIN, "no room")
+        return os.write(self._fd, data)
+
+    def _open(self, fd: int) -> None:
+        found = os.fstat(fd)
+        if self._opened == (found.st_dev, found.st_ino):
+            return
+        self._fd, self._socket, self._ask_first = fd, None, False
+        if stat.S_ISSOCK(found.st_mode):
+            self._socket = socket.socket(fileno=os.dup(fd))
+        elif stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
+            try:
+                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError:
+                self._ask_first = True
+        self._opened = (found.st_dev, found.st_ino)
+
+
+_OUTLET = Outlet()
+
+
 @dataclass(slots=True)
 class Log:
     """Writes events of one actor. ``bind`` makes a logger with more context; context is immutable."""
@@ -89,10 +149,7 @@ class Log:
         clean = scrub_fields({**self.context, **fields})
         line = self._format(level, scrub(event), clean)
         self.breadcrumbs.append(line)
-        try:
-            os.write(sys.stderr.fileno(), line.encode() + b"\n")
-        except (OSError, ValueError):
-            pass  # a closed or full stderr must not stop trading; the breadcrumb stays
+        _OUTLET.write(line.encode() + b"\n")
 
     def _format(self, level: str, event: str, fields: Mapping[str, object]) -> str:
         now = to_rfc3339(self.clock.utc_ns())
