@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-LONGEST_SOCKET_NAME = 32
+LONGEST_SOCKET_NAME = 40
 MAX_UNIX_PATH = 107
 """Bytes of a Unix socket's path on Linux, without the terminating zero."""
 
