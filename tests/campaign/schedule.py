@@ -1,0 +1,168 @@
+"""What befalls one seeded day: when, whom, and how. Everything is drawn from the seed before or as it happens."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from actors.messages.control import OperatorVerb
+from actors.messages.health import Heartbeat, Initialize, Started
+from supervision.virtual_time import FairWeather, VirtualProcess
+from tests.campaign.parts import VirtualAdmin, VirtualFeed
+
+if TYPE_CHECKING:
+    from tests.campaign.world import World
+
+STORM_S = 22.0
+FIRST_S = 3.0
+VICTIMS = (
+    "tracker", "tracker", "tracker", "gateway", "gateway", "gateway", "risk", "risk", "reconciler", "feed",
+    "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "alerts",
+    "admin",
+)  # fmt: skip
+BOUNDARIES = ("before", "after", "send", "send")
+
+
+class StormyWeather(FairWeather):
+    """Delays, losses, and deaths at message boundaries, while the storm lasts."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.loss = 0.0
+        self.stall = 0.0
+        self.doomed: dict[str, tuple[str, int]] = {}
+        """Who dies: at which boundary, after how many of them."""
+
+    def calm(self) -> None:
+        self.loss = self.stall = 0.0
+        self.doomed.clear()
+
+    def travel_ns(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> int:
+        ways = super().travel_ns(sender, target, message)
+        if self.stall and self.random.random() < self.stall and not isinstance(message, Heartbeat | Initialize | Started):
+            ways += self.random.choice((2_000_000, 30_000_000, 300_000_000, 800_000_000))
+        return ways
+
+    def loses(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> bool:
+        return bool(self.loss) and self.random.random() < self.loss
+
+    def strikes(self, process: VirtualProcess, boundary: str) -> bool:
+        doom = self.doomed.get(process.label)
+        if doom is None or doom[0] != boundary:
+            return False
+        if doom[1] > 0:
+            self.doomed[process.label] = (boundary, doom[1] - 1)
+            return False
+        del self.doomed[process.label]
+        return True
+
+
+class Schedule:
+    """Draws the misfortunes of one day and lets them happen."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.random = random.Random(f"schedule:{world.seed}")
+        self.storm_s = STORM_S
+        self.events: list[str] = []
+
+    def prepare(self) -> None:
+        draw, system = self.random, self.world.system
+        for _ in range(draw.choice((0, 1, 2, 3, 4, 6))):
+            self._at(draw.uniform(FIRST_S, STORM_S), self._doom)
+        for _ in range(draw.choice((0, 0, 1))):
+            self._at(draw.uniform(FIRST_S, STORM_S), self._hang)
+        for _ in range(draw.choice((0, 0, 1, 2))):
+            self._at(draw.uniform(FIRST_S, STORM_S), self._cut_feed)
+        for _ in range(draw.choice((0, 0, 1, 1, 2))):
+            self._at(draw.uniform(FIRST_S + 3, STORM_S), self._operate)
+        for _ in range(draw.choice((0, 1, 1, 2))):
+            self._at(draw.uniform(FIRST_S, STORM_S), self._venue_fault)
+        system.after(FIRST_S, self._begin_storm)
+
+    def calm(self) -> None:
+        """The faults end; the day settles."""
+        world = self.world
+        world.weather.calm()
+        world.wire.calm()
+        world.venue.faults.clear()
+        world.venue.frozen = True
+        world.strategy.resting = True
+        world.strategy.failure = 0.0
+        for process in world.system.processes():
+            world.system.wake(process)
+        feed = world.actor("feed")
+        if isinstance(feed, VirtualFeed):
+            feed.user_missing = 0.0
+
+    def _at(self, seconds: float, happen: object) -> None:
+        def guarded() -> None:
+            if self.world.system.clock.boot_ns() and callable(happen):
+                happen()
+
+        self.world.system.after(seconds, guarded)
+
+    def _say(self, text: str) -> None:
+        at_s = (self.world.system.clock.boot_ns() / 1e9) - 1000
+        self.events.append(f"{at_s:7.3f} {text}")
+        self.world.system.note("event", text)
+
+    def _begin_storm(self) -> None:
+        draw, wire = self.random, self.world.wire
+        self.world.weather.loss = draw.choice((0.0, 0.0, 0.01, 0.05, 0.2))
+        self.world.weather.stall = draw.choice((0.0, 0.0, 0.002, 0.01, 0.05))
+        if draw.random() < 0.6:
+            for name in ("connect_fails", "cut_before", "cut_after", "error_before", "error_after", "html", "slow", "hang"):
+                if draw.random() < 0.4:
+                    setattr(wire, name, draw.choice((0.01, 0.05, 0.15)))
+        self._say(f"storm: {self.world.weather.loss=} {self.world.weather.stall=} {wire}")
+
+    def _doom(self) -> None:
+        victim = self.random.choice(VICTIMS)
+        boundary, count = self.random.choice(BOUNDARIES), self.random.randrange(0, 12)
+        self.world.weather.doomed[victim] = (boundary, count)
+        self._say(f"doom: {victim} at {boundary} {count}")
+
+    def _hang(self) -> None:
+        victim = self.random.choice(VICTIMS)
+        process = self.world.system.find(victim)
+        self._say(f"hang: {victim}")
+        if process is not None and victim != "root":
+            self.world.system.hang(process)
+            if self.random.random() < 0.5:
+                self.world.system.after(self.random.uniform(0.05, 2.0), lambda: self.world.system.wake(process))
+
+    def _cut_feed(self) -> None:
+        feed = self.world.actor("feed")
+        which = self.random.choice(("market", "user"))
+        self._say(f"cut: {which}")
+        if isinstance(feed, VirtualFeed):
+            feed.user_missing = self.random.choice((0.0, 0.1, 0.5))
+            feed.cut(which)
+
+    def _operate(self) -> None:
+        verb = self.random.choice(
+            (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.REDUCE, OperatorVerb.RESUME, OperatorVerb.RESUME)
+        )
+        flatten = self.random.random() < 0.3
+        self._say(f"operator: {verb} flatten={flatten}")
+        admin = self.world.actor("admin")
+        if self.random.random() < 0.2 and verb is OperatorVerb.KILL:
+            self.world.settings.kill_file.write_text("campaign\n")
+        elif isinstance(admin, VirtualAdmin) and admin._ready:
+            admin.receive(verb, flatten=flatten and verb is OperatorVerb.KILL)
+
+    def _venue_fault(self) -> None:
+        kind = self.random.choice(
+            ("get_order_404_for", "orders_invisible_for", "order_fails_async", "cancel_but_filled",
+             "order_configuration_null", "zero_balances", "product_mode")
+        )  # fmt: skip
+        body: dict[str, object] = {"kind": kind, "seconds": self.random.uniform(1.0, 6.0)}
+        if kind in ("get_order_404_for", "orders_invisible_for"):
+            body["visible_after_s"] = 1.5
+        if kind == "product_mode":
+            body |= {"symbol": "BTC-USD", "mode": self.random.choice(("cancel_only", "post_only", "limit_only"))}
+        if kind in ("order_fails_async", "cancel_but_filled", "order_configuration_null"):
+            body["count"] = self.random.randrange(1, 4)
+        self._say(f"venue: {body}")
+        self.world.venue.faults.add(body)
