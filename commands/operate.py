@@ -18,10 +18,11 @@ DONE, REFUSED, NOT_RUNNING = 0, 1, 2
 def operate(options: argparse.Namespace) -> int:
     """0: done and proven; 1: refused or not proven yet; 2: no daemon runs (a kill is latched all the same)."""
     request: Json = {"verb": options.command, "reason": options.reason}
+    unlatched = False
     if options.command == "kill":
         if options.cancel_all and not options.yes:
             return _confirm_all(options)
-        create_latch(options.data_dir / "KILL", options.reason, operator())
+        unlatched = _latch(options)
         request |= {"flatten": options.flatten, "cancel_all": options.cancel_all}
     try:
         last: Json = {}
@@ -30,7 +31,7 @@ def operate(options: argparse.Namespace) -> int:
             if not options.json:
                 _show(answer)
     except NotRunningError as error:
-        latched = " The kill is latched: the next start is KILLED." if options.command == "kill" else ""
+        latched = "" if unlatched or options.command != "kill" else " The kill is latched: the next start is KILLED."
         print(f"{error}.{latched}", file=sys.stderr)
         return NOT_RUNNING
     except (OSError, ValueError) as error:
@@ -38,7 +39,17 @@ def operate(options: argparse.Namespace) -> int:
         return REFUSED
     if options.json:
         sys.stdout.buffer.write(orjson.dumps(last) + b"\n")
-    return DONE if last.get("ok") is True else REFUSED
+    return DONE if last.get("ok") is True and not unlatched else REFUSED
+
+
+def _latch(options: argparse.Namespace) -> bool:
+    """Latch the kill on disk; True when the disk refuses. The daemon is told to kill in any case."""
+    try:
+        create_latch(options.data_dir / "KILL", options.reason, operator())
+    except OSError as error:
+        print(f"warning: the kill is NOT latched for the next start: {error}", file=sys.stderr)
+        return True
+    return False
 
 
 def _confirm_all(options: argparse.Namespace) -> int:

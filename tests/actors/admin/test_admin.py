@@ -128,3 +128,19 @@ def test_a_stale_lease_is_shown_as_halted_and_not_healthy(harness: ActorHarness)
     assert fresh["trading_state"] == "RUN"
     assert stale["trading_state"] == "HALTED"
     assert stale["healthy"] is False
+
+
+def test_a_full_disk_refuses_what_permits_and_nothing_that_reduces_risk(
+    harness: ActorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_self: object, _utc_ns: int, _entry: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("actors.admin.audit.Audit.write", full)
+    for verb in ("resume", "release"):
+        assert answers(visit(harness, verb=verb, reason="drill"))[0]["ok"] is False
+    assert harness.sent["watchdog"] == []
+    for verb in ("halt", "reduce", "kill"):
+        visit(harness, verb=verb, reason="drill")
+    told = [str(command.verb) for command in harness.sent["watchdog"] if isinstance(command, OperatorCommand)]
+    assert told == ["halt", "reduce", "kill"]
