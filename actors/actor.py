@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
-from typing import cast
+from typing import NoReturn, cast
 
 from thespian.actors import (
     Actor,
@@ -28,10 +28,19 @@ from thespian.actors import (
 from actors import crash
 from actors.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from actors.instruments import HandlerWatch, Meter, resident_bytes
-from actors.log import Log
+from actors.log import Log, scrub
 from actors.messages.base import Command, Stamp
 from actors.messages.delivery import Undelivered
-from actors.messages.health import Directory, Heartbeat, Initialize, Peer, Started, StopChild
+from actors.messages.health import (
+    Directory,
+    Heartbeat,
+    Initialize,
+    Peer,
+    Started,
+    StartFailed,
+    StartIgnored,
+    StopChild,
+)
 from actors.ports import EventPort, TransportPort, Worker
 from config.settings import Settings
 
@@ -39,11 +48,18 @@ CRASH_EXIT = 70
 MAX_STASHED = 10_000
 """Messages that may wait for ``restore``; more means that starting hangs, and the actor crashes instead."""
 
+MAX_REASON = 300
+"""Characters of a failed start's reason that the supervisor hears; the crash record has all of it."""
+
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class UnknownMessageError(TypeError):
     """A message arrived for which the actor has no handler: a crash, not a silence."""
+
+
+class IgnoreStart(Exception):  # noqa: N818 - not an error: OTP's ``ignore``
+    """Raised by ``restore``: there is nothing to do for this actor. It leaves with 0 and is not restarted."""
 
 
 class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
@@ -169,7 +185,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         while self._stash:
             self._dispatch(*self._stash.popleft())
 
-    def leave(self, code: int) -> None:
+    def leave(self, code: int) -> NoReturn:
         """End this process with an exit code: nothing of the room runs after it, what was sent still goes out."""
         raise SystemExit(code)
 
@@ -259,7 +275,12 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         self.peers.update({peer.name: peer for peer in message.peers})
         self._watch.since_boot_ns = self.clock.boot_ns()
         _name_process(self.name)
-        if self.restore():
+        try:
+            complete = self.restore()
+        except IgnoreStart as ignored:
+            self.send(self.parent, StartIgnored(self.name, self.incarnation, str(ignored)))
+            self.leave(0)
+        if complete:
             self.ready()
 
     def _on_directory(self, message: Directory) -> None:
@@ -394,6 +415,9 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         kind = type(message).__name__
         try:
             self.log.critical("crash", message=kind, error=f"{type(error).__name__}: {error}")
+            if self._started_by is not None and not self._ready:
+                why = f"{type(error).__name__}: {error}"[:MAX_REASON]
+                self.send(self.parent, StartFailed(self.name, self.incarnation, scrub(why)))
             settings = self.settings
             if settings is not None:
                 crash.write_record(

@@ -64,6 +64,26 @@ class Started(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class StartFailed(Message):
+    """dying child -> supervisor: the start failed, and why; its exit follows."""
+
+    urgent: ClassVar[bool] = True
+    name: str
+    incarnation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartIgnored(Message):
+    """leaving child -> supervisor: there is nothing for me to do, and that is no failure; its exit follows."""
+
+    urgent: ClassVar[bool] = True
+    name: str
+    incarnation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Directory(Message):
     """supervisor -> children: where the peers are now. Replaces what was known; a missing name is gone."""
 

@@ -110,7 +110,7 @@ def test_r7_a_duplicate_child_is_refused() -> None:
 @given(
     gaps=st.lists(st.integers(0, 12 * NS_PER_S), max_size=60),
     who=st.lists(st.sampled_from(NAMES), min_size=60, max_size=60),
-    strategy=st.sampled_from(list(Strategy)),
+    strategy=st.sampled_from([Strategy.ONE_FOR_ONE, Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE]),
     limit=st.integers(0, 5),
 )
 def test_the_policy_agrees_with_a_model_that_remembers_everything(
@@ -122,7 +122,7 @@ def test_the_policy_agrees_with_a_model_that_remembers_everything(
     for gap, name in zip(gaps, who, strict=False):
         now += gap
         remembered.append(now)
-        recent = [at for at in remembered if at > now - 10 * NS_PER_S]
+        recent = [at for at in remembered if at >= now - 10 * NS_PER_S]
         decision = subject.exited(name, False, now, NAMES)
         if len(recent) > limit:
             assert decision == GaveUp(GiveUp.ESCALATE, len(recent))

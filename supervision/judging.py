@@ -1,0 +1,87 @@
+"""Hangs: a child that misses its beats, or does not start in time, is killed by its parent."""
+
+from __future__ import annotations
+
+import math
+
+from actors.clock import NS_PER_MS, NS_PER_S
+from actors.messages.health import ChildState, HangSuspected, Heartbeat
+from config.paths import health_file
+from supervision.children import Child
+from supervision.family import Family
+
+CHECK_S = 0.1
+HEALTH_S = 0.5
+HEALTH_SILENCE_S = 4.0
+
+
+class Judge(Family):
+    """Takes heartbeats in; a judge that was late itself judges nobody."""
+
+    def _set_up_judging(self) -> None:
+        self._last_check_boot_ns = self.clock.boot_ns()
+        self.every("check", CHECK_S, self._check)
+        if self.name == "root":
+            self.every("health", HEALTH_S, self._touch_health, first_s=0.0)
+
+    def on_heartbeat(self, message: Heartbeat, sender: object) -> None:
+        child = self.children.get(message.name)
+        if child is None or child.incarnation != message.incarnation or not child.alive:
+            return
+        child.beat = message
+        child.last_beat_boot_ns = self.clock.boot_ns()
+        child.hang_since_boot_ns = None
+
+    def _check(self) -> None:
+        """Kill what hangs. After a stall of this process (host, suspend) everybody gets a new allowance."""
+        now = self.clock.boot_ns()
+        gap_ns = now - self._last_check_boot_ns
+        self._last_check_boot_ns = now
+        if gap_ns > CHECK_S * NS_PER_S + self.settings.watchdog.own_lateness_ms * NS_PER_MS:
+            self.log.warning("own_stall", gap_ms=gap_ns // NS_PER_MS)
+            for child in self.children.values():
+                child.since_boot_ns = now if child.state is ChildState.STARTING else child.since_boot_ns
+                child.last_beat_boot_ns = now
+                child.hang_since_boot_ns = None
+            return
+        for child in list(self.children.values()):
+            self._check_child(child, now)
+
+    def _check_child(self, child: Child, now: int) -> None:
+        if not child.alive or child.killed_for:
+            return
+        silent_s = child.silent_ns(now) / NS_PER_S
+        if child.state is ChildState.STARTING:
+            if silent_s > child.spec.start_deadline_s:
+                self._kill(child, f"did not start within {child.spec.start_deadline_s:g} s")
+        elif silent_s > child.spec.missed_kill_s:
+            if child.state is ChildState.RUNNING:
+                self._suspect(child, now, silent_s)
+            elif child.state is ChildState.STOPPING and math.isinf(child.spec.stop_within_s):
+                # Waiting without limit is for one that works on its end, not for one that hangs.
+                self._kill(child, f"hung while stopping: no beat for {silent_s:.1f} s")
+
+    def _suspect(self, child: Child, now: int, silent_s: float) -> None:
+        if child.hang_since_boot_ns is None:
+            child.hang_since_boot_ns = now
+            name, warn_s = child.spec.name, child.spec.hang_warn_s
+            self.log.error("hang", child=name, silent_s=round(silent_s, 2), kill_in_s=warn_s)
+            self.tell("watchdog", HangSuspected(name, child.incarnation, silent_s, warn_s))
+        if now - child.hang_since_boot_ns >= child.spec.hang_warn_s * NS_PER_S:
+            self._kill(child, f"hung: no beat for {silent_s:.1f} s")
+
+    def _touch_health(self) -> None:
+        """The outside's sign of life: earned while no child is silent beyond saving."""
+        now = self.clock.boot_ns()
+        silent = [
+            child.spec.name
+            for child in self.children.values()
+            if child.state is ChildState.RUNNING and child.silent_ns(now) > HEALTH_SILENCE_S * NS_PER_S
+        ]
+        if silent:
+            self.log.error("no_sign_of_life", because=silent)
+            return
+        try:
+            health_file(self.settings.data_dir).touch()
+        except OSError as error:
+            self.log.error("health file not written", error=str(error))
