@@ -386,9 +386,11 @@ class WatchdogActor(TradingActor):
             if self._recheck_boot_ns is not None and report.finished_boot_ns > self._recheck_boot_ns:
                 self._recheck_boot_ns = None
         else:
-            grave = [one for one in report.differences if one.beyond_tolerance] or list(report.differences)
-            text = ", ".join(f"{one.kind} {one.key}" for one in grave[:5]) or "differences beyond tolerance"
-            self._apply_causes([Cause(BreakerName.RECONCILE, EVERYTHING, text)], "reconciler")
+            # What is only young yet proves nothing; it clears nobody either.
+            grave = [one for one in report.differences if one.beyond_tolerance]
+            if grave:
+                text = ", ".join(f"{one.kind} {one.key}" for one in grave[:5])
+                self._apply_causes([Cause(BreakerName.RECONCILE, EVERYTHING, text)], "reconciler")
         self._renew()
 
     def _ask_reconcile(self) -> None:
