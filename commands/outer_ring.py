@@ -157,7 +157,12 @@ class OuterRing:
     def _ping(self) -> None:
         """systemd's ping is earned: only while the tree itself shows life."""
         interval_s, now = self._notifier.ping_interval_s, time.monotonic()
-        if interval_s is None or now < self._next_ping or not is_alive(health_file(self.settings.data_dir)):
+        if (
+            not self._ready
+            or interval_s is None
+            or now < self._next_ping
+            or not is_alive(health_file(self.settings.data_dir))
+        ):
             return
         self._notifier.ping()
         self._next_ping = now + interval_s

@@ -251,8 +251,10 @@ class Daemon:
 
     def kill(self) -> None:
         assert self.process is not None
+        everything = self.pids()
         self.process.kill()
         self.process.wait()
+        wait_for(lambda: all(is_gone(pid) for pid in everything), "the killed daemon to be gone", 10, 0.01)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
