@@ -45,6 +45,7 @@ from actors.ports import EventPort, TransportPort, Worker
 from config.settings import Settings
 
 CRASH_EXIT = 70
+US_NS = 1_000
 MAX_STASHED = 10_000
 """Messages that may wait for ``restore``; more means that starting hangs, and the actor crashes instead."""
 
@@ -93,7 +94,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         self._watch = HandlerWatch()
         self._timers: dict[str, tuple[int, int, float | None, Callable[[], None]]] = {}
         self._timer_heap: list[tuple[int, int, str]] = []
-        self._armed_boot_ns: int | None = None
+        self._wakeups: list[int] = []
         self._serial = count(1)
         self._events: EventPort | None = None
         self._beats = 0
@@ -309,10 +310,11 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         if not self._timer_heap:
             return
         due = self._timer_heap[0][0]
-        if self._armed_boot_ns is None or due < self._armed_boot_ns:
-            self._armed_boot_ns = due
+        if not self._wakeups or self._wakeups[0] > due + US_NS:
             # Rounded up: a wake-up even a fraction of a microsecond early would find nothing due and not come again.
-            wait_us = max(0, -((self.clock.boot_ns() - due) // 1000))
+            now = self.clock.boot_ns()
+            wait_us = max(0, -((now - due) // US_NS))
+            heapq.heappush(self._wakeups, now + wait_us * US_NS)
             self.wakeupAfter(timedelta(microseconds=wait_us))
 
     def _is_dead_timer(self, entry: tuple[int, int, str]) -> bool:
@@ -321,7 +323,10 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
 
     def _fire_timers(self) -> None:
         now = self.clock.boot_ns()
-        self._armed_boot_ns = None  # whatever woke us: _arm decides anew, so that no rounding can lose a timer
+        # Each wake-up that was asked for is counted until its moment: one that finds nothing due must not ask for
+        # another while a later one is under way, or every earlier timer would leave one more behind for ever.
+        while self._wakeups and self._wakeups[0] <= now:
+            heapq.heappop(self._wakeups)
         ripe = []
         while self._timer_heap and self._timer_heap[0][0] <= now:
             entry = heapq.heappop(self._timer_heap)

@@ -149,3 +149,11 @@ def test_stop_leaves_with_exit_code_0(harness: ActorHarness) -> None:
     with pytest.raises(ActorLeftError) as left:
         harness.deliver(StopChild("test", 1.0))
     assert left.value.code == 0
+
+
+def test_earlier_timers_leave_no_wakeups_behind(harness: ActorHarness) -> None:
+    harness.start()
+    for _ in range(200):  # each is due before whatever is armed, as an event's short timer is
+        harness.actor.after("soon", 0.01, lambda: None)
+        harness.advance(0.02)
+    assert len(harness.wakeups) <= 3
