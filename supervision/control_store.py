@@ -6,6 +6,7 @@ What cannot be read is never replaced by defaults: ``CorruptControlError`` means
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable
@@ -69,6 +70,23 @@ def marker_path(path: Path) -> Path:
     return path.with_suffix(".made")
 
 
+def unsaved_path(path: Path) -> Path:
+    """The marker's name while something that holds is not in the store."""
+    return path.with_suffix(".unsaved")
+
+
+def mark_unsaved(path: Path) -> None:
+    """Say to the next watchdog that the store lacks something. A rename needs no room on a full disk."""
+    with contextlib.suppress(OSError):  # a disk that refuses this too leaves what holds in memory alone
+        marker_path(path).rename(unsaved_path(path))
+
+
+def mark_saved(path: Path) -> None:
+    """The store holds everything again. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        unsaved_path(path).rename(marker_path(path))
+
+
 class ControlStore:
     """The open store. Writing methods raise ``sqlite3.Error`` when the disk refuses."""
 
@@ -77,15 +95,18 @@ class ControlStore:
         self.path = path
         self._epoch = epoch
         path.parent.mkdir(parents=True, exist_ok=True)
-        marker = marker_path(path)
-        if marker.exists() and not path.exists():
+        if self._existed() and not path.exists():
             raise CorruptControlError(f"{path} existed and is gone")
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
             self._open()
         except sqlite3.Error as error:
             raise CorruptControlError(f"{path}: {error}") from error
-        _write_marker(marker)
+        if not self._existed():
+            _write_marker(marker_path(path))
+
+    def _existed(self) -> bool:
+        return marker_path(self.path).exists() or unsaved_path(self.path).exists()
 
     def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -95,7 +116,7 @@ class ControlStore:
             raise CorruptControlError(f"{self.path}: {found[0] if found else 'no answer to quick_check'}")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            if marker_path(self.path).exists():
+            if self._existed():
                 raise CorruptControlError(f"{self.path} existed and is empty now")
             self._db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         elif version != SCHEMA_VERSION:
@@ -211,6 +232,7 @@ def set_aside(path: Path, utc_ns: int) -> Path:
         if part.exists():
             part.rename(target.with_name(target.name + suffix))
     marker_path(path).unlink(missing_ok=True)
+    unsaved_path(path).unlink(missing_ok=True)
     return target
 
 
@@ -247,8 +269,6 @@ def remove_latch(path: Path) -> None:
 
 
 def _write_marker(path: Path) -> None:
-    if path.exists():
-        return
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     os.fsync(fd)
     os.close(fd)

@@ -19,8 +19,11 @@ from supervision.control_store import (
     OperatorStanding,
     create_latch,
     latch_exists,
+    mark_saved,
+    mark_unsaved,
     remove_latch,
     set_aside,
+    unsaved_path,
 )
 from supervision.lease import Finding
 
@@ -66,6 +69,7 @@ class OperatorDesk:
                 standing = self._first_standing(now)
                 self._store.write_standing(standing)
             self.standing = standing
+            self._doubt_what_was_not_saved(now)
             self._apply_halt_reason(halt_reason, now)
         except (CorruptControlError, sqlite3.Error, OSError) as error:
             self._store = None
@@ -73,6 +77,15 @@ class OperatorDesk:
             self.standing = OperatorStanding(TradingState.HALTED, f"control store: {error}", "watchdog", now.utc_ns)
         self._saved = self._durable_rows()
         self.look_at_latch(now)
+
+    def _doubt_what_was_not_saved(self, now: Moment) -> None:
+        """A halt or a latched breaker of the last watchdog may be missing here: an operator decides."""
+        if not unsaved_path(self._path).exists():
+            return
+        if self.standing.state.rank < TradingState.HALTED.rank:
+            text = "the disk refused what was to be kept before: resume when nothing else stops trading"
+            self.standing = OperatorStanding(TradingState.HALTED, text, "watchdog", now.utc_ns)
+        self._standing_unsaved = True
 
     def _first_standing(self, now: Moment) -> OperatorStanding:
         if self._settings.mode == "live":
@@ -129,8 +142,10 @@ class OperatorDesk:
             if self.error:
                 self._store.write_meta("recovered_utc_ns", str(now.utc_ns))  # a write that proves the disk
             self._store.write_breakers(changed, self._unsaved)
-        except sqlite3.Error as error:
+            mark_saved(self._path)
+        except (sqlite3.Error, OSError) as error:
             self.error = f"not written since {now.utc_ns}: {error}"
+            mark_unsaved(self._path)
             return
         self._standing_unsaved = False
         self._unsaved.clear()

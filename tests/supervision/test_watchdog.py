@@ -565,3 +565,41 @@ def test_a_latched_breaker_and_a_late_actor_are_not_settled_by_the_start(tmp_pat
     daemon.books()
     daemon.run(14)
     assert daemon.lease.state is HALTED
+
+
+def test_a_halt_that_the_disk_refused_survives_the_death_of_the_watchdog(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path).ready()
+    blocker = sqlite3.connect(tmp_path / "demo" / "control.db", isolation_level=None)
+    daemon.harness.actor._desk._store._db.execute("PRAGMA busy_timeout = 0")
+    blocker.execute("BEGIN EXCLUSIVE")
+    assert daemon.order(OperatorVerb.HALT).accepted
+    blocker.execute("ROLLBACK")  # the disk has room again before the next watchdog looks
+
+    successor = Daemon(tmp_path, clock=daemon.clock, incarnation=2)
+    successor.books()
+    successor.run(2)
+    assert successor.lease.state is HALTED
+    assert "refused" in successor.lease.reasons[0]
+
+    third = Daemon(tmp_path, clock=daemon.clock, incarnation=3)
+    third.books()
+    third.run(2)
+    assert third.lease.state is HALTED  # by then it is on the disk
+    assert third.order(OperatorVerb.RESUME).accepted
+    third.run(1)
+    assert third.lease.state is RUN
+
+
+def test_a_store_that_vanished_while_something_was_unsaved_is_no_first_start(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path).ready()
+    path = tmp_path / "demo" / "control.db"
+    blocker = sqlite3.connect(path, isolation_level=None)
+    daemon.harness.actor._desk._store._db.execute("PRAGMA busy_timeout = 0")
+    blocker.execute("BEGIN EXCLUSIVE")
+    daemon.order(OperatorVerb.HALT)
+    for part in path.parent.glob("control.db*"):
+        part.unlink()
+    successor = Daemon(tmp_path, clock=daemon.clock, incarnation=2)
+    successor.books()
+    successor.run(2)
+    assert successor.lease.state is HALTED
