@@ -603,3 +603,15 @@ def test_a_store_that_vanished_while_something_was_unsaved_is_no_first_start(tmp
     successor.books()
     successor.run(2)
     assert successor.lease.state is HALTED
+
+
+def test_differences_that_are_only_young_condemn_nobody_and_clear_nobody(daemon: Daemon) -> None:
+    young = Difference("missing_fill", "f1", "nothing", "0.1", False)
+    daemon.restart("tracker")
+    daemon.harness.deliver(snapshot(daemon.clock.boot_ns()))
+    daemon.harness.deliver(reconciled(daemon.clock.boot_ns(), ok=False, differences=(young,)))
+    daemon.run(1)
+    assert daemon.lease.state is REDUCE, "the restart waits for a comparison that agrees"
+    daemon.harness.deliver(reconciled(daemon.clock.boot_ns()))
+    daemon.run(1)
+    assert daemon.lease.state is RUN, daemon.lease.reasons
