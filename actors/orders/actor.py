@@ -194,6 +194,7 @@ class TrackerActor(TrackerReporting):
         if facts.awaits_fills and facts.order_id is not None:
             self.ask_fills(facts.order_id)
         restless = record.intent.kind in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD) or facts.triggered
+        restless = restless or facts.venue_status in ("PENDING", "QUEUED")
         if restless or facts.cancel_requested or not facts.seen or facts.awaits_fills:
             self.ask_order(record)
         end = record.intent.end_utc_ns
@@ -256,6 +257,7 @@ class TrackerActor(TrackerReporting):
         if message.quote is None:
             return
         self.quotes[message.symbol] = message.quote
+        self.accepted_mids[message.symbol] = message.quote.mid
         now = self.clock.boot_ns()
         for instrument in self.settings.instruments:
             symbol = instrument.symbol

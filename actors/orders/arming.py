@@ -10,7 +10,6 @@ from actors.messages.health import Severity, TradingState
 from actors.messages.market import Side
 from actors.messages.trading import (
     OrderKind,
-    OrderState,
     Protection,
     QueryKind,
     Role,
@@ -109,6 +108,8 @@ class TrackerArming(TrackerWire):
         if watch.judgement is None or watch.judgement.status is not judgement.status:
             self.changed()
         watch.judgement = judgement
+        if judgement.status is Protection.PROTECTED and now - watch.place_after > RETRY_MAX_S * NS_PER_S:
+            watch.refusals = 0
         self._note_naked(symbol, watch, judgement)
         return judgement
 
@@ -173,12 +174,9 @@ class TrackerArming(TrackerWire):
             self.log.info("protection_cancelled", order=record.id, reason=action.reason)
             self.cancel_orders([record], action.reason)
 
-    def note_protection_ended(self, record: OrderRecord) -> None:
+    def note_protection_refused(self, record: OrderRecord) -> None:
         """A protective order was refused: another kind, or the same a little later."""
         watch = self.watch(record.symbol)
-        if record.state is not OrderState.REJECTED:
-            watch.refusals = 0
-            return
         if protection.unsupported(record):
             watch.refused_kinds.add(record.intent.kind)
             if watch.refused_kinds >= protection.PROTECTIVE_KINDS:
@@ -240,6 +238,7 @@ class TrackerArming(TrackerWire):
             sell=sell,
             available=watch.available,
             quote=self.fresh_quote(symbol),
+            accepted_mid=self.accepted_mids.get(self.settings.instrument(symbol).data_product),
             rules=self.rules.get(symbol),
             ladder_bps=orders.exit_ladder_bps,
             floor_bps=orders.exit_floor_bps,

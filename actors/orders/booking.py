@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
-from actors.messages.trading import OutcomeKind, Role, SubmitOutcome, VenueFill, VenueOrder
+from actors.messages.trading import OrderState, OutcomeKind, Role, SubmitOutcome, VenueFill, VenueOrder
 from actors.orders import ids, machine
 from actors.orders.ledger import Ledger, Plan
 from actors.orders.records import FillRecord, OrderRecord
@@ -40,6 +40,8 @@ class Booked:
     fetch_fills: set[str] = field(default_factory=set)
     """Order ids that the venue says were filled beyond what is booked."""
     fills: list[tuple[FillRecord, OrderRecord]] = field(default_factory=list)
+    rejected: list[OrderRecord] = field(default_factory=list)
+    """Orders that the venue had taken and then failed."""
 
     def note(self, kind: str, key: str, symbol: str, text: str) -> None:
         self.anomalies.append(Anomaly(kind, key, symbol, text))
@@ -108,8 +110,11 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
         booked.fetch_fills.add(view.order_id)
     if facts != record.facts:
         reason = view.reject_reason if view.status == "FAILED" else None
-        ledger.change_order(record, record.updated(facts, now_utc_ns, reason), f"venue:{view.status}")
+        after = record.updated(facts, now_utc_ns, reason)
+        ledger.change_order(record, after, f"venue:{view.status}")
         booked.symbols.add(record.symbol)
+        if after.state is OrderState.REJECTED and not record.state.terminal:
+            booked.rejected.append(after)
 
 
 def _contradiction(record: OrderRecord, view: VenueOrder) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
@@ -29,6 +30,8 @@ class TrackerCore(TradingActor):
         self.lease: Lease | None = None
         self.rules: dict[str, ProductRules] = {}
         self.quotes: dict[str, Quote] = {}
+        self.accepted_mids: dict[str, Decimal] = {}
+        """The last mid that the guard accepted, by data product; ``quotes`` may be newer, read over REST."""
         self.proven = False
         """The venue was read once since the start: arming may begin."""
         self.last_event_boot_ns = 0

@@ -68,7 +68,8 @@ class ExitView:
 
     ``available``: base balance asked for after the last proof, else None. ``quote``: only when fresh.
     ``mode_allows``: the trading state lets this kind of exit go on. ``patience_over``: nothing protects the
-    position and the hand-over has not sold within its time.
+    position and the hand-over has not sold within its time. ``accepted_mid``: the last mid that the guard
+    accepted, from which the floor is measured; a price read over REST has been judged by nobody.
     """
 
     quantity: Decimal
@@ -81,6 +82,7 @@ class ExitView:
     floor_bps: Decimal
     mode_allows: bool = True
     patience_over: bool = False
+    accepted_mid: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ def _price(handover: Handover, view: ExitView, quote: Quote, rules: ProductRules
     if handover.limit_price is not None:
         return handover.limit_price
     step = min(handover.step, len(view.ladder_bps) - 1)
-    floor = grid.ceil_price(grid.below(quote.mid, view.floor_bps), rules)
+    mid = quote.mid if view.accepted_mid is None else view.accepted_mid
+    floor = grid.ceil_price(grid.below(mid, view.floor_bps), rules)
     return max(grid.floor_price(grid.below(quote.bid, view.ladder_bps[step]), rules), floor)
 
 

@@ -66,6 +66,8 @@ class TrackerFacts(TrackerStopping):
             self._ask_stray(order_id)
         for fill, record in booked.fills:
             self._filled(fill, record)
+        for record in booked.rejected:
+            self._note_rejected(record)
         for symbol in sorted(booked.symbols):
             quantity = self.ledger.book(symbol).quantity
             if before.get(symbol, 0) > 0 >= quantity:
@@ -86,15 +88,17 @@ class TrackerFacts(TrackerStopping):
         self.report_timing(record, self.clock.boot_ns())
 
     def _trip_ended(self, symbol: str, booked: Booked) -> None:
-        sells = [order for fill, order in booked.fills if fill.symbol == symbol and fill.side is Side.SELL]
+        sells = [(fill, order) for fill, order in booked.fills if fill.symbol == symbol and fill.side is Side.SELL]
         reason = "exit"
         if sells:
-            last = self.ledger.order(sells[-1].id) or sells[-1]
+            fill, order = sells[-1]
+            last = self.ledger.order(order.id) or order
             if last.reason in EXIT_REASONS:
                 reason = last.reason
             elif last.role is Role.PROTECTION:
+                # The fill may come before the order is shown triggered; a target is never filled below its price.
                 bracket = last.intent.kind is OrderKind.BRACKET_GTC and not last.facts.triggered
-                reason = exits.TARGET if bracket else exits.STOP
+                reason = exits.TARGET if bracket and fill.price >= last.intent.limit_price else exits.STOP
         book = self.ledger.book(symbol)
         self.close_trip(symbol, book.realized - book.trip_start, reason)
 
@@ -147,15 +151,19 @@ class TrackerFacts(TrackerStopping):
             self.log.warning("order_unknown", order=record.id, cause=record.reason)
             self._query_unknown(record)
         elif record.state is OrderState.REJECTED:
-            self.log.warning("order_rejected", order=record.id, reason=record.reason)
-            self.report_timing(record, 0)
-            if record.role is Role.PROTECTION and record.intent.kind is not OrderKind.LIMIT_IOC:
-                self.note_protection_ended(record)
+            self._note_rejected(record)
         else:
             self.ask_order(record)
             if record.facts.cancel_requested:
                 self.send_cancel(record, "late")
         self._settle(record.symbol)
+
+    def _note_rejected(self, record: OrderRecord) -> None:
+        """Refused at once or failed after it was taken: both are tried again only after a wait."""
+        self.log.warning("order_rejected", order=record.id, reason=record.reason)
+        self.report_timing(record, 0)
+        if record.role is Role.PROTECTION and record.intent.kind is not OrderKind.LIMIT_IOC:
+            self.note_protection_refused(record)
 
     def on_cancel_outcome(self, outcome: CancelOutcome, sender: object) -> None:
         """DONE says that the request was taken, REFUSED may mean filled: in both cases the order is looked at."""

@@ -99,11 +99,14 @@ def is_protective(order: OrderRecord) -> bool:
 
 
 def covers(order: OrderRecord, overdue: frozenset[str]) -> bool:
-    """The venue has shown the order, whole and waiting for its trigger (or triggered a moment ago)."""
+    """The venue has shown the order open, whole and waiting for its trigger (or triggered a moment ago).
+
+    One that is still pending may yet fail, so it protects nothing.
+    """
     facts = order.facts
     if not (is_protective(order) and order.working and facts.seen) or facts.cancel_requested:
         return False
-    if facts.venue_status in ("CANCEL_QUEUED", "CANCELLED", "EXPIRED", "FAILED", "FILLED"):
+    if facts.venue_status in ("PENDING", "QUEUED", "CANCEL_QUEUED", "CANCELLED", "EXPIRED", "FAILED", "FILLED"):
         return False
     if facts.triggered:
         return order.id not in overdue

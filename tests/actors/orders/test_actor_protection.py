@@ -156,9 +156,47 @@ def test_without_quotes_a_held_symbol_is_polled_and_its_stop_still_works(desk: D
     (bracket,) = desk.venue.open()
     desk.venue.bids["BTC-USD"] = Decimal("90.00")
     desk.venue.end(bracket.order_id, "CANCELLED")
-    for _ in range(40):
+    for _ in range(60):
         desk.lease()
         desk.harness.advance(0.25)
         desk.settle()
     assert desk.venue.history[2:] == ["SELL limit_ioc 1"]
     assert desk.position() is None
+
+
+def test_protection_that_fails_after_it_was_taken_is_tried_again_ever_more_slowly_and_paged(desk: Desk) -> None:
+    for _ in range(60):
+        for bracket in desk.venue.open():
+            desk.venue.end(bracket.order_id, "FAILED")
+        desk.pass_time(0.5)
+    placed = desk.venue.history.count("SELL bracket_gtc 1")
+    assert 3 <= placed <= 9, f"{placed} orders in 30 s"
+    assert "naked:BTC-USD" in [one.key for one in desk.sent("alerts", Alert)]  # type: ignore[attr-defined]
+    desk.pass_time(10)
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_a_price_that_the_guard_did_not_accept_does_not_move_the_floor_of_an_exit(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.trigger(bracket.order_id)
+    desk.venue.bids["BTC-USD"] = Decimal("40.00")
+    for _ in range(80):  # the stream is silent: the price is read over REST
+        desk.lease()
+        desk.harness.advance(0.25)
+        desk.settle()
+    asked = [o.limit_price for o in desk.venue.orders.values() if o.side == "SELL" and o.order_type == "limit_ioc"]
+    assert asked
+    assert all(price is not None and price >= Decimal("85.00") for price in asked)
+    assert desk.position() is not None
+    assert any(one.key == "exit:BTC-USD" for one in desk.sent("alerts", Alert))  # type: ignore[attr-defined]
+    desk.pass_time(5)  # the guard has accepted the price: now it is the market
+    assert desk.position() is None
+
+
+def test_a_stop_that_fills_before_it_is_shown_triggered_is_no_target(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.fill(bracket.order_id, Decimal(1), Decimal("94.80"))
+    desk.pass_time(4)
+    (closed,) = desk.sent("risk", RoundTripClosed)
+    assert isinstance(closed, RoundTripClosed)
+    assert closed.exit_reason == "stop"

@@ -42,12 +42,13 @@ def test_a_whole_resting_bracket_protects() -> None:
     [
         order(venue_status=None),
         order(cancel_requested=True),
+        order(venue_status="PENDING"),
         order(venue_status="CANCEL_QUEUED"),
         order(filled=Decimal("0.4")),
         order(venue_filled=Decimal("0.4")),
         order(venue_status=None, outcome=OutcomeKind.UNKNOWN),
     ],
-    ids=["unseen", "cancelling", "cancel_queued", "target_filled", "target_filled_unbooked", "unknown"],
+    ids=["unseen", "cancelling", "pending", "cancel_queued", "target_filled", "target_filled_unbooked", "unknown"],
 )
 def test_an_order_that_only_looks_like_protection_leaves_the_position_naked(lame: OrderRecord) -> None:
     assert protection.judge(situation("0.6" if lame.facts.filled else "1", lame)).status is Protection.NAKED
