@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import time
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from actors.actor import TradingActor
+from thespian.actors import Actor
+
+from actors.actor import IgnoreStart, TradingActor
 from actors.messages.base import Message
 from actors.messages.control import ControlReport
 from actors.messages.health import (
@@ -22,6 +25,8 @@ from actors.messages.health import (
     PartLost,
     TreeReport,
 )
+from supervision.restart import Intensity, SupervisorSpec
+from supervision.supervisor import SupervisorActor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +67,70 @@ class Tick(Message):
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """An argument that can be counted in a process."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class HowManyMarkers(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SoManyMarkers(Message):
+    number: int
+
+
 class Part(TradingActor):
-    """Keeps a counter file as its state; writes its address to ``<data>/address-<name>`` when up."""
+    """Keeps a counter file as its state, notes starts and stops in ``<data>/order``, and writes its address to
+    ``<data>/address-<name>`` when up. Files in the data folder plant failures of its start; ``args["on_stop"]`` is
+    how it stops: ``slow`` (after ``args["stop_s"]``), ``raise``, ``exit`` (with 3), ``kill`` or ``never``."""
 
     def restore(self) -> bool:
         self.heard: list[str] = []
-        path = self.settings.data_dir / f"state-{self.name}"
+        folder = self.settings.data_dir
+        path = folder / f"state-{self.name}"
         self.restored = int(path.read_text()) if path.exists() else 0
         path.write_text(str(self.restored + 1))
-        if (self.settings.data_dir / f"fail-start-{self.name}").exists():
+        self.note_order("start")
+        if (folder / f"fail-start-{self.name}").exists():
             raise RuntimeError("planted start failure")
-        if (self.settings.data_dir / f"hang-start-{self.name}").exists():
+        countdown = folder / f"fail-times-{self.name}"
+        if countdown.exists() and (left := int(countdown.read_text())) > 0:
+            countdown.write_text(str(left - 1))
+            raise RuntimeError("planted start failure")
+        if (folder / f"ignore-start-{self.name}").exists():
+            raise IgnoreStart("nothing to do today")
+        if (folder / f"hang-start-{self.name}").exists():
             signal.pause()
         return True
+
+    def note_order(self, what: str) -> None:
+        with Path(self.settings.data_dir / "order").open("a") as file:
+            file.write(f"{what} {self.name}\n")
+
+    def on_stop(self, reason: str, deadline_s: float) -> None:
+        self.note_order("stop")
+        how = self.args.get("on_stop")
+        if how == "never":
+            return
+        if how == "raise":
+            raise RuntimeError("planted exception while stopping")
+        if how == "exit":
+            self.leave(3)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "slow":
+            self.after("leave", float(str(self.args["stop_s"])), self._leave_late)
+            return
+        self.leave(0)
+
+    def _leave_late(self) -> None:
+        self.note_order("left")
+        self.leave(0)
 
     def started(self) -> None:
         path = self.settings.data_dir / f"address-{self.name}"
@@ -113,11 +169,52 @@ class Part(TradingActor):
         self.heard.append(message.text)
 
 
-class Stubborn(Part):
-    """Does not stop when asked."""
+class Unlinked(Part):
+    """Takes its own socket away, so that nobody reaches it by name, and does not stop when asked."""
+
+    def started(self) -> None:
+        super().started()
+        for path in Path(self.settings.data_dir / "run").glob(f"*{self.myAddress.addressDetails}*"):
+            path.unlink()
 
     def on_stop(self, reason: str, deadline_s: float) -> None:
-        self.heard.append("asked to stop")
+        self.note_order("stop")
+
+
+class Deaf(Actor):  # type: ignore[misc]  # Thespian is untyped
+    """Knows nothing of the protocol."""
+
+    def receiveMessage(self, message: object, sender: object) -> None:  # noqa: N802 - Thespian's name
+        pass
+
+
+class CountingSupervisor(SupervisorActor):
+    """Says how many markers its process holds, wherever they are."""
+
+    def on_how_many_markers(self, message: HowManyMarkers, sender: object) -> None:
+        gc.collect()
+        found = sum(1 for thing in gc.get_objects() if isinstance(thing, Marker))
+        self.send(sender, SoManyMarkers(found))
+
+
+class IgnoringSupervisor(SupervisorActor):
+    def specification(self) -> SupervisorSpec:
+        raise IgnoreStart("no children today")
+
+
+class CrashingSupervisor(SupervisorActor):
+    def specification(self) -> SupervisorSpec:
+        raise RuntimeError("planted failure of the specification")
+
+
+class FaultySupervisor(SupervisorActor):
+    def specification(self) -> SupervisorSpec:
+        return "not a specification"  # type: ignore[return-value]
+
+
+class NegativeSupervisor(SupervisorActor):
+    def specification(self) -> SupervisorSpec:
+        return SupervisorSpec(self.name, (), intensity=Intensity(max_restarts=-1))
 
 
 class Notebook(Part):

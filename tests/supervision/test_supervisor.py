@@ -5,115 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 import pytest
 
-from actors.messages.health import Initialize, StopChild
-from config.settings import Settings
-from supervision.restart import ChildSpec, GiveUp, Intensity, Restart, Strategy, SupervisorSpec
+from supervision.restart import GiveUp, Intensity, Restart, Strategy
 from supervision.supervisor import GAVE_UP_EXIT
-from supervision.system import DaemonSystem, start_system
-from supervision.transport import UnixAddress
-from tests.actors.harness import test_settings
-from tests.supervision.parts import IAm, Misbehave, Say, WhoAreYou
-
-SUPERVISOR = "supervision.supervisor.SupervisorActor"
-PART = "tests.supervision.parts.Part"
-DEADLINE_S = 10.0
-
-
-def part(name: str, actor: str = PART, **changes: object) -> ChildSpec:
-    fields: dict[str, object] = {"give_up": GiveUp.LEAVE_DOWN, "shutdown_s": 2.0, "start_deadline_s": 2.0, **changes}
-    return ChildSpec(name, actor, **fields)  # type: ignore[arg-type]
-
-
-def branch(name: str, *children: ChildSpec, **changes: object) -> ChildSpec:
-    spec = SupervisorSpec(name, children, **changes)  # type: ignore[arg-type]
-    return ChildSpec(name, SUPERVISOR, kind="supervisor", args={"spec": spec}, missed_kill_s=2.0)
-
-
-class Tree:
-    """A running tree and what a test can ask of it."""
-
-    def __init__(self, folder: Path, *children: ChildSpec, **changes: object) -> None:
-        self.folder = folder
-        settings: Settings = test_settings(folder, log={"level": "critical"})
-        self.system: DaemonSystem = start_system(folder / "run")
-        initialize = Initialize(
-            name="root",
-            incarnation=1,
-            supervisor="test",
-            parent=self.system.address,
-            settings=settings,
-            args={"spec": SupervisorSpec("root", children, **changes)},  # type: ignore[arg-type]
-            peers=(),
-            epoch=1,
-        )
-        self.system.create_root(SUPERVISOR, initialize)
-
-    def who(self, name: str) -> IAm | None:
-        """Ask one part who it is; None while nobody answers for that name."""
-        path = self.folder / f"address-{name}"
-        if not path.exists():
-            return None
-        self.system._transport.send(UnixAddress(path.read_text()), WhoAreYou())
-        end = time.monotonic() + 0.5
-        while (left := end - time.monotonic()) > 0:
-            answer = self.system.receive(left)
-            if isinstance(answer, IAm) and answer.name == name:
-                return answer
-        return None
-
-    def up(self, name: str, after_pid: int = 0) -> IAm:
-        found: list[IAm] = []
-
-        def new_one() -> bool:
-            answer = self.who(name)
-            if answer is not None and answer.pid != after_pid:
-                found.append(answer)
-            return bool(found)
-
-        wait_for(new_one, f"{name} to be up")
-        return found[0]
-
-    def tell(self, name: str, message: object) -> None:
-        self.system.tell(UnixAddress((self.folder / f"address-{name}").read_text()), message)
-
-    def notes(self, kind: str) -> list[str]:
-        path = self.folder / f"notes-{kind}"
-        return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_S) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"waited {seconds} s for {what}")
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-@pytest.fixture
-def grow(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
-    trees: list[Tree] = []
-
-    def make(*children: ChildSpec, **changes: object) -> Tree:
-        trees.append(Tree(tmp_path, *children, **changes))
-        return trees[-1]
-
-    yield make
-    for tree in trees:
-        tree.system.stop(0.0)
+from tests.supervision.parts import Misbehave, Say
+from tests.supervision.trees import NOTEBOOK, Tree, branch, is_gone, part, wait_for
 
 
 @pytest.mark.parametrize("how", ["kill", "raise", "segfault", "leave"])
@@ -131,7 +32,7 @@ def test_r13_a_permanent_part_comes_back_restored_whatever_ended_it(grow: Callab
     assert is_gone(one.pid)
 
 
-def test_the_peers_learn_the_new_address_and_incarnation(grow: Callable[..., Tree]) -> None:
+def test_r37_the_peers_learn_the_new_address_and_incarnation(grow: Callable[..., Tree]) -> None:
     tree = grow(branch("left", part("one")), branch("right", part("two")))
     one = tree.up("one")
     wait_for(lambda: "one" in tree.up("two").peers, "two to know one")
@@ -165,7 +66,7 @@ def test_r17_r18_r19_the_strategy_decides_who_is_replaced(
 
 @pytest.mark.parametrize("how", ["stop", "spin"])
 def test_a_hung_part_is_killed_by_its_parent_and_replaced(grow: Callable[..., Tree], how: str) -> None:
-    tree = grow(part("watchdog", "tests.supervision.parts.Notebook"), part("one"))
+    tree = grow(part("watchdog", NOTEBOOK), part("one"))
     one = tree.up("one")
     if how == "stop":
         os.kill(one.pid, signal.SIGSTOP)
@@ -179,7 +80,7 @@ def test_a_hung_part_is_killed_by_its_parent_and_replaced(grow: Callable[..., Tr
 
 def test_a_part_that_hangs_while_starting_is_killed_at_its_deadline(grow: Callable[..., Tree], tmp_path: Path) -> None:
     (tmp_path / "hang-start-one").touch()
-    tree = grow(part("watchdog", "tests.supervision.parts.Notebook"), part("one", start_deadline_s=0.3))
+    tree = grow(part("watchdog", NOTEBOOK), part("one", start_deadline_s=0.3))
     wait_for(lambda: any("did not start" in line for line in tree.notes("lost")), "the start deadline")
     (tmp_path / "hang-start-one").unlink()
     tree.up("one")
@@ -190,8 +91,7 @@ def test_a_part_that_keeps_failing_is_left_down_and_its_siblings_go_on(
 ) -> None:
     (tmp_path / "fail-start-bad").touch()
     limits = Intensity(max_restarts=3, period_s=30.0, backoff_first_s=0.01, backoff_max_s=0.05)
-    notebook = "tests.supervision.parts.Notebook"
-    tree = grow(part("watchdog", notebook), part("alerts", notebook), part("bad"), part("good"), intensity=limits)
+    tree = grow(part("watchdog", NOTEBOOK), part("alerts", NOTEBOOK), part("bad"), part("good"), intensity=limits)
     good = tree.up("good")
     wait_for(lambda: any("gave up" in line for line in tree.notes("lost")), "the supervisor to give up")
     assert len([line for line in tree.notes("lost") if line.startswith("bad")]) == 4
@@ -211,8 +111,10 @@ def test_r21_r26_escalation_ends_the_supervisor_and_at_the_top_the_tree_with_a_d
     assert tree.system.poll() == GAVE_UP_EXIT
 
 
-def test_killing_a_middle_supervisor_takes_its_children_and_brings_them_back_newer(grow: Callable[..., Tree]) -> None:
-    notebook = part("watchdog", "tests.supervision.parts.Notebook")
+def test_r37_killing_a_middle_supervisor_takes_its_children_and_brings_them_back_newer(
+    grow: Callable[..., Tree],
+) -> None:
+    notebook = part("watchdog", NOTEBOOK)
     tree = grow(notebook, branch("sup", part("one"), part("two")), part("outside"))
     one, two, outside = tree.up("one"), tree.up("two"), tree.up("outside")
     wait_for(lambda: "sup" in tree.up("outside").peers, "the directory")
@@ -221,13 +123,6 @@ def test_killing_a_middle_supervisor_takes_its_children_and_brings_them_back_new
     again = tree.up("one", after_pid=one.pid)
     assert again.incarnation > one.incarnation, "an older incarnation must never look newer"
     assert tree.up("outside").pid == outside.pid
-
-
-def test_r8_r9_stop_goes_in_reverse_order_and_kills_what_does_not_stop(grow: Callable[..., Tree]) -> None:
-    tree = grow(part("one"), branch("sup", part("two", "tests.supervision.parts.Stubborn", shutdown_s=0.3)))
-    pids = [tree.up("one").pid, tree.up("two").pid]
-    assert tree.system.stop(5.0, StopChild("test", 5.0)) == 0
-    assert all(is_gone(pid) for pid in pids)
 
 
 def test_r14_a_transient_part_that_leaves_normally_stays_away(grow: Callable[..., Tree]) -> None:
@@ -261,7 +156,7 @@ def test_a_stop_of_the_whole_tree_for_seconds_kills_nobody(grow: Callable[..., T
 
 
 def test_a_millisecond_handler_behind_three_thousand_messages_shows_as_lag(grow: Callable[..., Tree]) -> None:
-    tree = grow(part("watchdog", "tests.supervision.parts.Notebook"), part("one", missed_kill_s=20.0))
+    tree = grow(part("watchdog", NOTEBOOK), part("one", missed_kill_s=20.0))
     tree.up("one")
     tree.tell("one", Misbehave("flood"))
     wait_for(lambda: any(line.startswith("one ") for line in tree.notes("lag")), "the lag to show")
