@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.drills.daemon import Daemon, descendants, is_gone, wait_for
+from tests.drills.daemon import Daemon, config_folder, descendants, is_gone, wait_for
 
 WORKERS = (
     "metrics", "alerts", "admin", "crash_reporter", "watchdog", "tracker", "gateway", "risk", "reconciler",
@@ -129,3 +131,81 @@ def is_simulator(pid: int) -> bool:
             return b"simulator" in file.read()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGSEGV], ids=["SIGSTOP", "SIGSEGV"])
+def test_each_actor_is_replaced_after_a_hang_and_after_a_segmentation_fault(
+    daemon: Callable[..., Daemon], number: signal.Signals
+) -> None:
+    one = daemon()
+    one.wait_run()
+    for name in WORKERS:
+        pid = one.actor(name)["pid"]
+        os.kill(pid, number)
+        back(one, name, pid)
+        assert is_gone(pid)
+        assert len(gateways(one)) <= 1
+    one.wait_run(120)
+
+
+@pytest.mark.parametrize("name", ["operations", "trading", "market", "decisions"])
+def test_a_stopped_supervisor_is_killed_with_its_subtree_and_comes_back(
+    daemon: Callable[..., Daemon], name: str
+) -> None:
+    one = daemon()
+    one.wait_run()
+    pid = one.actor(name)["pid"]
+    below = descendants(pid)
+    os.kill(pid, signal.SIGSTOP)
+    back(one, name, pid)
+    wait_for(lambda: all(is_gone(child) for child in below), "the old subtree to be gone", 5)
+    one.wait_run(120)
+    assert len(gateways(one)) == 1
+
+
+@pytest.mark.parametrize("who", ["root", "admin"])
+def test_a_stopped_top_is_noticed_and_everything_ended_with_a_distinct_code(
+    daemon: Callable[..., Daemon], who: str
+) -> None:
+    one = daemon()
+    one.wait_run()
+    assert one.process is not None
+    top = one.process.pid
+    everything = one.pids()
+    admin = next(pid for pid in descendants(top) if parent_of(pid) == top and not is_simulator(pid))
+    root = next(pid for pid in descendants(top) if parent_of(pid) == admin)
+    os.kill({"root": root, "admin": admin}[who], signal.SIGSTOP)
+    if who == "admin":
+        # It carries no trading and no heartbeat: it is missed when something above or below it dies.
+        os.kill(root, signal.SIGKILL)
+        assert one.process.wait(40) in (76, 77), one.tail()
+    else:
+        assert one.process.wait(40) == 76, one.tail()
+    wait_for(lambda: all(is_gone(pid) for pid in everything), "everything to be gone", 10)
+
+
+def test_a_part_that_keeps_dying_is_given_up_by_its_own_policy(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    config = config_folder(tmp_path / "config", supervision={"max_restarts": 2, "period_s": 60.0})
+    one = daemon(config=config)
+    one.wait_run()
+    kill_until(one, "strategist", lambda: one.actor("strategist")["state"] == "given_up")
+    status = one.wait_status(lambda s: s["trading_state"] == "REDUCE_ONLY", "no entries without a strategist")
+    assert "strategist" in " ".join(status["reasons"])
+    assert one.process is not None
+    kill_until(one, "tracker", lambda: one.process is not None and one.process.poll() is not None)
+    assert one.process.wait(20) == 75, one.tail()
+
+
+def kill_until(daemon: Daemon, name: str, condition: Callable[[], bool]) -> None:
+    """kill -9 the part whenever it runs, until the condition holds."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if condition():
+            return
+        status = daemon.status()
+        for actor in (status or {"actors": []})["actors"]:
+            if actor["name"] == name and actor["state"] == "running":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(actor["pid"], signal.SIGKILL)
+        time.sleep(0.1)  # between two looks
+    raise AssertionError(f"{name} was killed for 60 s and nothing followed")
