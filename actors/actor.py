@@ -377,7 +377,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         self.tell("watchdog", beat)
 
     def _make_beat(self, now: int) -> Heartbeat:
-        p50, p99, handlers = self._watch.summary()
+        p50, p95, p99, handlers = self._watch.summary()
         span = max(1, now - self._watch.since_boot_ns)
         stats = self._transport_stats()
         return Heartbeat(
@@ -399,6 +399,7 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
             state=self.state,
             progress=tuple(self.progress().items()),
             handlers=handlers,
+            handler_p95_ms=p95,
         )
 
     def _transport_stats(self) -> tuple[int, int]:

@@ -94,6 +94,12 @@ class Settings(Section):
             raise ValueError(f"instruments: {', '.join(twice)} stands there twice")
         if self.capital.max_order > self.capital.allotted:
             raise ValueError("capital.max_order is larger than capital.allotted")
+        judged_s = self.watchdog.limits_for("strategist").progress_s
+        if 0 < judged_s < 2 * self.strategist.cycle_s:
+            raise ValueError(
+                f"watchdog.actors.strategist.progress_s ({judged_s:g}) would trip between two decision cycles: "
+                f"it must be at least twice strategist.cycle_s ({self.strategist.cycle_s:g}), or 0"
+            )
         return self
 
     @property

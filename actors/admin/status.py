@@ -134,7 +134,19 @@ def _actors(trees: dict[str, tuple[TreeReport, int]], now: int) -> Iterable[Json
                 "state": str(child.state),
                 "last_exit": child.last_exit,
                 "mailbox_lag_ms": round(beat.lag_ms, 2) if beat else None,
+                "handler_p50_ms": round(beat.handler_p50_ms, 2) if beat else None,
+                "handler_p95_ms": round(beat.handler_p95_ms, 2) if beat else None,
                 "handler_p99_ms": round(beat.handler_p99_ms, 2) if beat else None,
+                "handlers": [
+                    {
+                        "message": one.message,
+                        "count": one.count,
+                        "p50_ms": round(one.p50_ms, 3),
+                        "p95_ms": round(one.p95_ms, 3),
+                        "p99_ms": round(one.p99_ms, 3),
+                    }
+                    for one in (beat.handlers if beat else ())
+                ],
                 "queued": beat.queued_in if beat else None,
                 "memory_mb": round(beat.memory_bytes / 1e6, 1) if beat else None,
                 "beat_age_s": _age_s(beat.sent_boot_ns, now) if beat else None,

@@ -110,6 +110,7 @@ class HandlerTimes:
     p50_ms: float
     p99_ms: float
     max_ms: float
+    p95_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Heartbeat(Message):
     state: str
     progress: tuple[tuple[str, int], ...] = ()
     handlers: tuple[HandlerTimes, ...] = ()
+    handler_p95_ms: float = 0.0
 
 
 class ChildState(StrEnum):

@@ -84,9 +84,10 @@ class StateCollector(Collector):
         times: list[Sample] = []
         messages: list[Sample] = []
         for name, beat in beats:
-            times += [((name, "0.5"), beat.handler_p50_ms / 1000), ((name, "0.99"), beat.handler_p99_ms / 1000)]
+            shares = (("0.5", beat.handler_p50_ms), ("0.95", beat.handler_p95_ms), ("0.99", beat.handler_p99_ms))
+            times += [((name, share), value / 1000) for share, value in shares]
             for one in beat.handlers:
-                pairs = (("0.5", one.p50_ms), ("0.99", one.p99_ms), ("1", one.max_ms))
+                pairs = (("0.5", one.p50_ms), ("0.95", one.p95_ms), ("0.99", one.p99_ms), ("1", one.max_ms))
                 messages += [((name, one.message, share), value / 1000) for share, value in pairs]
         yield _gauge("actor_handler_seconds", "Handler times since the last beat.", ("actor", "quantile"), times)
         labels = ("actor", "message", "quantile")
