@@ -1,7 +1,7 @@
 """The operator's door: a private Unix socket that takes one JSON line per connection and answers with lines.
 
-Runs in threads of the admin process. Only the daemon's own user is served (SO_PEERCRED). A connection that says
-nothing for ``REQUEST_S`` is closed, so that nobody can hold the door.
+Runs in threads of the admin process. Only the daemon's own user is served (SO_PEERCRED). A request that is not
+whole after ``REQUEST_S`` is closed, so that nobody can hold the door.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import queue
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,24 +79,29 @@ class Door:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection:
-                request = _read_request(connection)
-                visit = Visit(request)
-                self._receive(visit)
-                while (answer := visit.next()) is not None:
-                    connection.sendall(orjson.dumps(answer, default=str) + b"\n")
-        except ValueError as error:
-            with contextlib.suppress(OSError):
-                connection.sendall(orjson.dumps({"ok": False, "error": str(error)}) + b"\n")
+                self._converse(connection)
         except (OSError, queue.Empty):
             pass  # the visitor left, or nothing came for him: his own deadline tells him
         finally:
             self._busy -= 1
 
+    def _converse(self, connection: socket.socket) -> None:
+        try:
+            visit = Visit(_read_request(connection))
+        except ValueError as error:
+            connection.sendall(orjson.dumps({"ok": False, "error": str(error)}) + b"\n")
+            return
+        self._receive(visit)
+        while (answer := visit.next()) is not None:
+            connection.sendall(orjson.dumps(answer, default=str) + b"\n")
+
 
 def _read_request(connection: socket.socket) -> Json:
-    connection.settimeout(REQUEST_S)
+    """The whole request within REQUEST_S: one byte at a time does not hold the door either."""
+    deadline = time.monotonic() + REQUEST_S
     data = b""
     while not data.endswith(b"\n"):
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
         piece = connection.recv(4096)
         if not piece or len(data) > MAX_REQUEST:
             raise ValueError("a request is one line of JSON")
