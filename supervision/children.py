@@ -83,6 +83,7 @@ class Child:
         self.start_error = ""
         self.ignored = False
         self.told = None
+        self.subtree = ()
 
     def run(self, pid: int, now_boot_ns: int) -> None:
         """It is up."""
@@ -97,7 +98,6 @@ class Child:
         if self.start_error:
             self.last_exit += f": {self.start_error}"
         self.address = None
-        self.subtree = ()
         self.state = ChildState.STOPPED
 
     def let_go_of_args(self) -> None:

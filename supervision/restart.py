@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.clock import NS_PER_S
 from supervision.specs import ChildSpec, GiveUp, Intensity, Restart, SpecError, Strategy, SupervisorSpec
@@ -64,13 +64,15 @@ class RestartPolicy:
     def __init__(self, spec: SupervisorSpec, spread: Callable[[float], float]) -> None:
         self.spec = spec
         self._spread = spread
-        self._children = {child.name: child for child in spec.started_children}
+        self._children: dict[str, ChildSpec] = {}
         self._shared: deque[tuple[int, str]] = deque()
         self._own: dict[str, deque[tuple[int, str]]] = {}
+        for child in spec.started_children:
+            self.add(child)
 
     def add(self, child: ChildSpec) -> None:
-        """Take in a child added while running: it comes last in the order."""
-        self._children[child.name] = child
+        """Take in a child: it comes last in the order. What it is started with decides nothing and is not kept."""
+        self._children[child.name] = replace(child, args={})
 
     def remove(self, name: str) -> None:
         """Forget a child whose spec was deleted or dropped; its restarts still count for the others."""

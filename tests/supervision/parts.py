@@ -176,6 +176,7 @@ class Unlinked(Part):
         super().started()
         for path in Path(self.settings.data_dir / "run").glob(f"*{self.myAddress.addressDetails}*"):
             path.unlink()
+            self.note_order("cut")
 
     def on_stop(self, reason: str, deadline_s: float) -> None:
         self.note_order("stop")
