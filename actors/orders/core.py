@@ -75,6 +75,15 @@ class TrackerCore(TradingActor):
             self.write_failing = ""
         return True
 
+    def look_at_ledger_file(self) -> None:
+        """Stop entries when the ledger's file vanishes; what protects goes on as long as this process lives."""
+        gone = self.ledger.gone()
+        if gone:
+            text = f"{gone} was deleted or replaced while in use. Entries are stopped; do not restart: its contents"
+            text += " live in this process alone (copy them from /proc/PID/fd)."
+            self.trip(BreakerName.LEDGER_WRITE, "*", text)
+            self.alert(Severity.PAGE, "ledger_gone", text)
+
     @property
     def identity(self) -> Identity:
         orders = self.settings.orders
@@ -132,7 +141,7 @@ class TrackerCore(TradingActor):
 
     def fresh_quote(self, symbol: str) -> Quote | None:
         """The newest accepted quote of the symbol's book, None when it is too old to price anything."""
-        quote = self.quotes.get(self.settings.instrument(symbol).data_product)
+        quote = self.quotes.get(self.settings.instrument(symbol).data_product) if self.traded(symbol) else None
         if quote is None:
             return None
         age_ns = self.clock.boot_ns() - quote.as_of_boot_ns

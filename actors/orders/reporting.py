@@ -51,15 +51,16 @@ class TrackerReporting(TrackerFacts):
     def positions(self) -> tuple[Position, ...]:
         found = []
         for book in self.ledger.books():
-            if book.quantity <= 0 or not self.traded(book.symbol):
-                continue
+            if book.quantity <= 0:
+                continue  # one that is not configured any more is shown like the others: it counts against limits
             plan = self.ledger.plan(book.symbol)
             at = self.levels_of(book.symbol)
-            judgement = self.watch(book.symbol).judgement or self.judge(book.symbol)
+            known = self.watch(book.symbol).judgement if self.traded(book.symbol) else None
+            judgement = known or self.judge(book.symbol)
             found.append(
                 Position(
                     symbol=book.symbol,
-                    base=self.settings.instrument(book.symbol).base,
+                    base=book.symbol.split("-")[0],
                     quantity=book.quantity,
                     average_cost=book.average_cost,
                     realized=book.realized,

@@ -277,7 +277,7 @@ class TrackerStopping(TrackerArming):
         """How every own position stands, from the venue's orders."""
         proofs = []
         for book in self.ledger.books():
-            if book.quantity <= 0 or not self.traded(book.symbol):
+            if book.quantity <= 0:
                 continue
             judgement = self.judge(book.symbol)
             at = self.levels_of(book.symbol)

@@ -19,6 +19,7 @@ from actors.messages.trading import (
     OutcomeKind,
     OutcomeTaken,
     PipelineTiming,
+    Protection,
     ReadLedger,
     SubmitOrder,
     SubmitOutcome,
@@ -234,9 +235,19 @@ def test_an_alarm_raised_while_its_receiver_was_dead_is_told_when_it_is_back(des
     assert breakers(desk) == [("reconcile", "*", True)], "said again, it would undo an operator's resume"
 
 
-def test_a_position_of_a_symbol_that_is_not_configured_any_more_is_paged(tmp_path: Path) -> None:
+def test_a_position_of_a_symbol_that_is_not_configured_any_more_is_paged_and_shown(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.buy("1")
     desk.settings = desk.settings.model_copy(update={"instruments": desk.settings.instruments[1:]})
     desk.restart()
     assert breakers(desk) == [("reconcile", "*", True)]
+    desk.pass_time(2)
+    (position,) = desk.snapshot().positions
+    assert (position.symbol, position.base, position.quantity) == ("BTC-USD", "BTC", Decimal(1))
+    assert position.protection is Protection.PROTECTED
+    (proof,) = desk.tracker.position_proofs()
+    assert (proof.symbol, proof.protection) == ("BTC-USD", "PROTECTED")
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.pass_time(8)
+    assert desk.snapshot().positions[0].protection is Protection.NAKED
