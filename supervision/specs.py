@@ -7,6 +7,7 @@ without end, since it has children to stop).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,8 @@ UNLIMITED = math.inf
 WORKER_STOP_S = 5.0
 TEMPLATE_MARK = ":"
 """Between a template's name and the number of one of its dynamic children."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 
 class Restart(StrEnum):
@@ -48,6 +51,12 @@ class GiveUp(StrEnum):
 
 class SpecError(ValueError):
     """A child or supervisor specification is wrong; the text names the field and the value."""
+
+
+def _plain_name(owner: str, name: object) -> None:
+    """Names become process names, file names and labels."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SpecError(f"{owner} needs a name of up to 100 letters, digits and _ . : -, got {name!r}")
 
 
 def _is_number(value: object) -> bool:
@@ -105,8 +114,7 @@ class ChildSpec:
     needs: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise SpecError(f"a child needs a name, got {self.name!r}")
+        _plain_name("a child", self.name)
         if not isinstance(self.actor, str) or "." not in self.actor:
             raise SpecError(f"{self.name}: actor must be the dotted path of a class, got {self.actor!r}")
         if self.kind not in ("worker", "supervisor"):
@@ -139,8 +147,7 @@ class SupervisorSpec:
     intensity: Intensity = Intensity()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise SpecError(f"a supervisor needs a name, got {self.name!r}")
+        _plain_name("a supervisor", self.name)
         if not isinstance(self.strategy, Strategy):
             raise SpecError(f"{self.name}: strategy must be one of {', '.join(Strategy)}, got {self.strategy!r}")
         if not isinstance(self.intensity, Intensity):

@@ -25,6 +25,7 @@ from actors.messages.health import (
     PartLost,
     TreeReport,
 )
+from supervision.administration import AdminRequest, ChildAnswer
 from supervision.restart import Intensity, SupervisorSpec
 from supervision.supervisor import SupervisorActor
 
@@ -59,6 +60,13 @@ class Say(Message):
 @dataclass(frozen=True, slots=True)
 class Said(Message):
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseVerb(Message):
+    """Send this to your supervisor, as if you were above it."""
+
+    request: AdminRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,12 @@ class Part(TradingActor):
         if not self.tell(message.to, Said(message.text)):
             self.heard.append(f"nobody:{message.to}")
 
+    def on_use_verb(self, message: UseVerb, sender: object) -> None:
+        self.send(self.parent, message.request)
+
+    def on_child_answer(self, message: ChildAnswer, sender: object) -> None:
+        self.heard.append(str(message.refusal))
+
     def on_said(self, message: Said, sender: object) -> None:
         self.heard.append(message.text)
 
@@ -205,7 +219,7 @@ class IgnoringSupervisor(SupervisorActor):
 
 class CrashingSupervisor(SupervisorActor):
     def specification(self) -> SupervisorSpec:
-        raise RuntimeError("planted failure of the specification")
+        raise RuntimeError(self.args.get("say", "planted failure of the specification"))
 
 
 class FaultySupervisor(SupervisorActor):

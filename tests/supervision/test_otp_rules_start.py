@@ -161,6 +161,8 @@ def test_r6_missing_and_unknown_fields_are_refused(fields: dict[str, object]) ->
     ("fields", "says"),
     [
         ({"name": ""}, "name"),
+        ({"name": "a/b"}, "name.*a/b"),
+        ({"name": "a" * 101}, "name"),
         ({"actor": ""}, "dotted path"),
         ({"actor": "nodots"}, "dotted path"),
         ({"kind": "thing"}, "kind.*thing"),
