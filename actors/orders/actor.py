@@ -27,6 +27,7 @@ from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, Stations
 QUOTE_LOOK_NS = 200_000_000
 """A held symbol is looked at this often at most when its quote moves."""
 END_GRACE_NS = 2 * NS_PER_S
+LEDGER_FILE_S = 5.0
 
 
 class TrackerActor(TrackerReporting):
@@ -52,6 +53,7 @@ class TrackerActor(TrackerReporting):
         orders = self.settings.orders
         self.every("sweep", orders.sweep_s, self.sweep)
         self.every("snapshot", 1.0, self.publish)
+        self.every("ledger-file", LEDGER_FILE_S, self.look_at_ledger_file)
         self.every("rules", orders.rules_s, self.ask_rules)
         self.ask_rules()
         if self.unusable:
@@ -286,7 +288,7 @@ class TrackerActor(TrackerReporting):
     def _objection(self, approval: Approval) -> str:
         """Why this approval must not become an order; empty when it may."""
         spec, now = approval.spec, self.clock.boot_ns()
-        if self.unusable or self.write_failing:
+        if self.unusable or self.write_failing or self.ledger.gone():
             return "ledger"
         if not self.traded(spec.symbol):
             return "unknown_symbol"

@@ -60,6 +60,7 @@ class Ledger:
         self._db = db
         self._lock_fd = lock_fd
         self._stamp: tuple[int, int, int, str] | None = None
+        self._files: dict[Path, tuple[int, int]] = {}
 
     # --- opening ---------------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Ledger:
             if ledger._version() == 0:
                 ledger._create()
             ledger._check(path, expected)
+            ledger._files = {one: _identity(one) for one in (path, path.with_name(f"{path.name}-wal")) if one.exists()}
         except BaseException:
             db.close()
             raise
@@ -153,6 +155,17 @@ class Ledger:
         highest = self._db.execute("SELECT COALESCE(MAX(n), 0) FROM orders").fetchone()[0]
         if highest > self.head:
             raise LedgerCorruptError(f"{path}: an order has n={highest}, above the head {self.head}")
+
+    def gone(self) -> str:
+        """Which file was deleted or replaced under us, or empty: what is written now, no restart will find."""
+        for path, was in self._files.items():
+            try:
+                if _identity(path) == was:
+                    continue
+            except OSError:
+                pass  # what cannot be looked at cannot be relied on
+            return str(path)
+        return ""
 
     def close(self) -> None:
         self._db.close()
@@ -349,3 +362,8 @@ class Ledger:
     def documents(self, table: str) -> dict[str, str]:
         assert table in ("handovers", "stops")
         return {row[0]: row[1] for row in self._db.execute(f"SELECT * FROM {table}")}  # noqa: S608
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

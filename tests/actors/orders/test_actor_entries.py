@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages.health import TradingState
+from actors.messages.health import BreakerName, BreakerSignal, TradingState
 from actors.messages.trading import OrderKind, Protection, Refusal, SubmitOrder
 from tests.actors.orders.desk import Desk
 
@@ -173,3 +173,20 @@ def test_a_sell_is_vouched_for_only_by_what_no_other_sell_may_take(desk: Desk) -
                 return
             desk.venue.answer_one(desk.harness, message)
     raise AssertionError("no protection was sent for the third entry")
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "ledger.db-wal"])
+def test_a_ledger_deleted_under_the_tracker_stops_entries_and_not_protection(desk: Desk, name: str) -> None:
+    desk.buy("1")
+    (desk.settings.store_dir / name).unlink()
+    (bracket,) = desk.venue.open()
+    refused = desk.approval("2")
+    desk.harness.deliver(refused)
+    assert [m.code for m in desk.harness.sent["strategist"] if isinstance(m, Refusal)] == ["ledger"]
+    desk.pass_time(6)
+    tripped = [m for m in desk.harness.sent["watchdog"] if isinstance(m, BreakerSignal) and m.tripped]
+    assert [signal.breaker for signal in tripped] == [BreakerName.LEDGER_WRITE]
+    position = desk.position()
+    assert position is not None
+    assert position.protection is Protection.PROTECTED
+    assert desk.venue.open() == [bracket]
