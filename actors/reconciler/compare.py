@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from actors.messages.market import ProductRules
+from actors.messages.market import ProductRules, Side
 from actors.messages.trading import (
     FeeTier,
     LedgerFacts,
@@ -127,7 +127,7 @@ def compare(
     }
     fill_differences, missing = _compare_fills(ledger, venue, ours)
     found += fill_differences
-    found += _compare_holdings(ledger, venue, tolerance)
+    found += _compare_holdings(ledger, venue, missing, tolerance)
     found += _compare_egress(ledger, latest, egress, me, venue.asked_utc_ns, settle_ns)
     evidence = VenueEvidence(tuple(wanted.values()), missing)
     own_fills = sum(fill.order_id in ours for fill in venue.fills)
@@ -216,13 +216,22 @@ def _compare_fills(ledger: LedgerFacts, venue: VenueView, ours: set[str]) -> tup
     return found, missing
 
 
-def _compare_holdings(ledger: LedgerFacts, venue: VenueView, tolerance: Decimal) -> Iterator[Found]:
-    """Holdings of others lie in the same wallets: only a shortfall says something about ours."""
+def _compare_holdings(
+    ledger: LedgerFacts, venue: VenueView, missing: tuple[VenueFill, ...], tolerance: Decimal
+) -> Iterator[Found]:
+    """Holdings of others lie in the same wallets: only a shortfall says something about ours.
+
+    What the ledger has not heard to be sold yet is not short: the missing fill is a difference of its own.
+    """
     held: dict[str, Decimal] = {}
     cost: dict[str, Decimal] = {}
     for position in ledger.positions:
         held[position.base] = held.get(position.base, Decimal(0)) + position.quantity
         cost[position.base] = max(cost.get(position.base, Decimal(0)), position.average_cost)
+    for fill in missing:
+        base = fill.product_id.partition("-")[0]
+        if fill.side == Side.SELL.value and base in held:
+            held[base] -= fill.size / fill.price if fill.size_in_quote and fill.price else fill.size
     owned = {balance.currency: balance.available + balance.hold for balance in venue.balances}
     for base, quantity in held.items():
         # No account row is an account that was never opened: it holds nothing (Coinbase docs).

@@ -232,3 +232,11 @@ def test_an_order_placed_while_the_venue_was_read_is_no_difference() -> None:
 
     assert KIND.BEYOND_HEAD in judged(None)
     assert judged(after) == []
+
+
+def test_what_the_ledger_has_not_heard_to_be_sold_yet_is_not_short() -> None:
+    sold = fill("f9", side="SELL", size=Decimal("0.1"))
+    held = facts(orders=(ledger_order(changed_utc_ns=NOW),), positions=(position("0.1"),))
+    assert kinds(run(held, fills=(sold,), held=balances(BTC="0"))) == [KIND.MISSING_FILL]
+    half = replace(sold, size=Decimal("0.05"))
+    assert kinds(run(held, fills=(half,), held=balances(BTC="0"))) == [KIND.MISSING_FILL, KIND.BALANCE_SHORT]
