@@ -24,6 +24,12 @@ def dumps(message: object) -> bytes:
     return pickle.dumps(message, 5)
 
 
+def learn(kind: type) -> None:
+    """Give a dataclass that travels inside of messages the short way, too."""
+    if kind not in _known:
+        _learn(kind)
+
+
 def _learn(kind: type) -> None:
     _known.add(kind)
     own_state = kind.__dict__.get("__getstate__")

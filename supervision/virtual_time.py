@@ -27,6 +27,7 @@ from actors.messages.health import Initialize
 from actors.ports import EventPort, Worker
 from supervision.transport import UnixAddress, UnixTransport
 from supervision.transport_link import conflation_key, merge
+from supervision.transport_pickle import dumps
 from supervision.virtual_time_ports import VirtualChildren, VirtualClock, VirtualEvents, VirtualTransport, VirtualWorker
 
 OUTSIDE = UnixAddress("outside")
@@ -138,7 +139,7 @@ class VirtualSystem:
     """The world of one run; also a Thespian system base (``ActorSystem(VirtualSystem(...))``).
 
     ``substitutes``: for an actor class by its path, what makes it instead (a subclass with other ports).
-    ``at_death``: closes what the kernel would close for the dead (descriptors, locks).
+    ``watch``: sees every message as it is sent. ``at_death``: closes what the kernel would close for the dead (descriptors, locks).
     """
 
     def __init__(
@@ -311,7 +312,7 @@ class VirtualSystem:
 
     def send(self, sender: VirtualProcess | None, address: UnixAddress, message: object) -> None:
         """Carry a copy of ``message`` to ``address``; raises what pickling raises."""
-        copy = pickle.loads(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))  # noqa: S301 - our own bytes
+        copy = pickle.loads(dumps(message))  # noqa: S301 - our own bytes
         if address == OUTSIDE:
             self.received.append(copy)
             return
@@ -320,6 +321,8 @@ class VirtualSystem:
             if getattr(message, "delivery", "plain") != "plain" and sender is not None:
                 self._tell_undelivered(sender, address, message, "refused")
             return
+        if self._watch is not None:
+            self._watch(sender, target, copy)
         kept = getattr(message, "delivery", "plain") == "acknowledged"
         if not kept and getattr(message, "delivery", "plain") == "plain" and self.weather.loses(sender, target, message):
             self.lost += 1
@@ -336,7 +339,7 @@ class VirtualSystem:
             if due - now > ACK_TIMEOUT_NS:
                 self.at(now + ACK_TIMEOUT_NS, lambda: self._time_out(target, ticket))
         from_address = sender.address if sender is not None else OUTSIDE
-        self.at(due, lambda: self._arrive(target, ticket, from_address, copy, now, sender))
+        self.at(due, lambda: self._arrive(target, ticket, from_address, copy, now))
 
     def _time_out(self, target: VirtualProcess, ticket: int) -> None:
         waiting = self._in_flight.get(target, {}).pop(ticket, None)
@@ -350,12 +353,9 @@ class VirtualSystem:
         from_address: UnixAddress,
         message: object,
         sent_boot_ns: int,
-        sender: VirtualProcess | None,
     ) -> None:
         if not target.alive:
             return
-        if self._watch is not None:
-            self._watch(sender, target, message)
         if target.state != "running":
             self._queue(target, from_address, message, sent_boot_ns)
             return

@@ -13,10 +13,13 @@ from coinbase.rest import RESTClient
 from actors.clock import Clock
 from actors.gateway.wire import HeldBackError, WireCall, WireResult
 from simulator.values import Json
-from tests.campaign.market import VenueInMemory
+from tests.campaign.market import PREFIX, VenueInMemory
 
 READ_TIMEOUT_S = 4.0
 HANG_S = 60.0
+Wrote = Callable[[str, str, str, int], None]
+"""(client order id, side, product, boot-clock ns): the first byte of an order goes out."""
+ORDERS = f"{PREFIX}/orders"
 HTML = b"<html><head><title>Just a moment</title></head></html>"
 
 
@@ -65,8 +68,9 @@ class _Exchange:
 class MemoryDoor:
     """``Door`` on virtual time. ``call`` returns steps whose value is the WireResult."""
 
-    def __init__(self, venue: VenueInMemory, weather: WireWeather, source: random.Random) -> None:
+    def __init__(self, venue: VenueInMemory, weather: WireWeather, source: random.Random, wrote: Wrote) -> None:
         self._venue = venue
+        self._wrote = wrote
         self._weather = weather
         self._random = source
         self._client = _CapturingClient(api_key=None, api_secret=None)
@@ -94,6 +98,10 @@ class MemoryDoor:
             call.before_first_byte(orjson.dumps(asked.data) if asked.data is not None else b"")
         except HeldBackError as held:
             return self._result(call, _Exchange(error=str(held)), "held_back")
+        body = asked.data
+        if asked.path == ORDERS and body is not None:
+            name, side, symbol = (str(body[key]) for key in ("client_order_id", "side", "product_id"))
+            self._wrote(name, side, symbol, call.wire_boot_ns or 0)
         exchange, took_s = self._send(asked, call.wire_boot_ns or 0)
         yield took_s
         return self._result(call, exchange, "answer" if exchange.status is not None else "lost")

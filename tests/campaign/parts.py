@@ -21,7 +21,7 @@ from simulator.book import BUY, SELL
 from simulator.orders import render_user_order
 from simulator.values import Json
 from supervision.virtual_time import VirtualProcess
-from tests.campaign.door import MemoryDoor, WireWeather
+from tests.campaign.door import MemoryDoor, WireWeather, Wrote
 from tests.campaign.market import VenueInMemory
 from tests.campaign.strategy import GreedyStrategy
 
@@ -31,9 +31,9 @@ RECENT = 100
 class VirtualGateway(GatewayActor):
     """The gateway with a door to the venue in memory."""
 
-    def __init__(self, venue: VenueInMemory, weather: WireWeather, source: random.Random) -> None:
+    def __init__(self, venue: VenueInMemory, weather: WireWeather, source: random.Random, wrote: Wrote) -> None:
         super().__init__()
-        self._world = (venue, weather, source)
+        self._world = (venue, weather, source, wrote)
 
     def door_maker(self) -> Callable[[], DoorPort]:
         return lambda: MemoryDoor(*self._world)

@@ -13,8 +13,8 @@ from tests.campaign.parts import VirtualAdmin, VirtualFeed
 if TYPE_CHECKING:
     from tests.campaign.world import World
 
-STORM_S = 22.0
-FIRST_S = 3.0
+STORM_S = 12.0
+FIRST_S = 2.0
 VICTIMS = (
     "tracker", "tracker", "tracker", "gateway", "gateway", "gateway", "risk", "risk", "reconciler", "feed",
     "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "alerts",
@@ -75,7 +75,7 @@ class Schedule:
         for _ in range(draw.choice((0, 0, 1, 2))):
             self._at(draw.uniform(FIRST_S, STORM_S), self._cut_feed)
         for _ in range(draw.choice((0, 0, 1, 1, 2))):
-            self._at(draw.uniform(FIRST_S + 3, STORM_S), self._operate)
+            self._at(draw.uniform(FIRST_S + 2, STORM_S), self._operate)
         for _ in range(draw.choice((0, 1, 1, 2))):
             self._at(draw.uniform(FIRST_S, STORM_S), self._venue_fault)
         system.after(FIRST_S, self._begin_storm)

@@ -40,7 +40,7 @@ class GreedyStrategy:
         quote = item.quote
         if quote is None:
             return None
-        if item.position is not None and self.random.random() < 0.15:
+        if item.position is not None and self.random.random() < 0.3:
             return Idea(symbol=item.symbol, side=Side.SELL, reason="enough", base_size=item.position.quantity)
         if self.random.random() < 0.2:
             return None
@@ -50,9 +50,9 @@ class GreedyStrategy:
             symbol=item.symbol,
             side=Side.BUY,
             reason="more",
-            notional=Decimal(self.random.choice((25, 60, 90, 130))),
+            notional=Decimal(self.random.choice((20, 30, 60, 90, 90, 130))),
             limit=quote.bid * (1 - Decimal(5) / BPS) if resting else None,
             stop=quote.bid * (1 - distance / BPS),
             target=quote.ask * (1 + 3 * distance / BPS),
-            max_hold_s=float(self.random.choice((3, 8, 20, 300))),
+            max_hold_s=float(self.random.choice((2, 4, 8, 300))),
         )

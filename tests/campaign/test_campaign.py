@@ -1,0 +1,42 @@
+"""The campaign as a test: five hundred seeded days keep every invariant, and a seed is the same day twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+DAYS = 500
+LONGEST_S = 900
+
+
+def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.campaign", *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+
+
+def test_five_hundred_seeded_days_keep_every_invariant(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.json"
+    done = campaign("--seeds", str(DAYS), "--workers", "2", "--summary", str(summary))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    totals = json.loads(summary.read_text())
+    # A campaign in which nothing happens proves nothing.
+    assert totals["entries"] > 2 * DAYS
+    assert totals["fills"] > 3 * DAYS
+    assert totals["deaths"] > 2 * DAYS
+    assert totals["epochs"] > DAYS  # some days lost their whole tree and started anew
+
+
+def test_a_seed_is_the_same_day_in_another_process() -> None:
+    first, second, other = (campaign("--seed", seed) for seed in ("7", "7", "8"))
+    traces = [json.loads(done.stdout.splitlines()[-1])["trace"] for done in (first, second, other)]
+    assert traces[0] == traces[1]
+    assert traces[0] != traces[2]
