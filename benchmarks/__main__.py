@@ -1,4 +1,4 @@
-"""All benchmarks, one after another: ``python -m benchmarks [transport] [feed] [daemon]``."""
+"""All benchmarks, one after another: ``python -m benchmarks [transport] [feed] [daemon] [scaling]``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, transport
+from benchmarks import daemon, feed, scaling, transport
 
-PARTS = {"transport": transport.run, "feed": feed.run, "daemon": daemon.run}
+PARTS = {"transport": transport.run, "feed": feed.run, "daemon": daemon.run, "scaling": scaling.run}
 BUDGETS: dict[str, tuple[str, float]] = {
     "round_trip_p50_us": ("<=", 100.0),
     "round_trip_ratio": (">=", 10.0),
@@ -23,6 +23,7 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "start_to_ready_s": ("<=", 5.0),
     "memory_pss_mb_10_symbols": ("<=", 400.0),
     "kill_proven_s": ("<=", 5.0),
+    "20_each_idle_cpu_share": ("<=", 0.05),
 }
 """docs/architecture.md says why; docs/performance.md has the figures that were seen."""
 

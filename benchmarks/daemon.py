@@ -48,14 +48,14 @@ def _measure(daemon: Daemon) -> dict[str, object]:
     status = daemon.wait_run()
     time.sleep(TRADE_S)
     found |= _pipeline(status["metrics_url"])
-    found["memory_pss_mb_10_symbols"] = round(_pss(_tree(daemon)) / 1e6, 1)
+    found["memory_pss_mb_10_symbols"] = round(pss_bytes(tree_of(daemon)) / 1e6, 1)
     found |= _restarts(daemon)
     found |= _hangs(daemon)
     daemon.wait_run(120)
     begun = time.monotonic()
     daemon.run("halt", "--reason", "benchmark")
     found["halt_command_s"] = round(time.monotonic() - begun, 3)
-    found["cpu_share_of_one_core_halted_10_symbols"] = _idle(daemon)
+    found["cpu_share_of_one_core_halted_10_symbols"] = cpu_share(tree_of(daemon), IDLE_S)
     begun = time.monotonic()
     killed = json.loads(daemon.run("kill", "--reason", "benchmark", "--json").stdout)
     found["kill_proven_s"] = round(time.monotonic() - begun, 2)
@@ -127,9 +127,10 @@ def _hangs(daemon: Daemon) -> dict[str, object]:
     }
 
 
-def _tree(daemon: Daemon) -> set[int]:
+def tree_of(daemon: Daemon) -> set[int]:
+    """Every process of the daemon but run.py itself and the simulator."""
     assert daemon.process is not None
-    return {pid for pid in descendants(daemon.process.pid) if b"simulator" not in _command(pid)}
+    return {pid for pid in descendants(daemon.process.pid) if b"-m\x00simulator" not in _command(pid)}
 
 
 def _command(pid: int) -> bytes:
@@ -139,7 +140,8 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _pss(pids: set[int]) -> int:
+def pss_bytes(pids: set[int]) -> int:
+    """Proportional set size of all of them together."""
     total = 0
     for pid in pids:
         try:
@@ -161,11 +163,11 @@ def _cpu_s(pids: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _idle(daemon: Daemon) -> float:
-    pids = _tree(daemon)
+def cpu_share(pids: set[int], seconds: float) -> float:
+    """CPU seconds per second that they use together."""
     before = _cpu_s(pids)
-    time.sleep(IDLE_S)
-    return round((_cpu_s(pids) - before) / IDLE_S, 3)
+    time.sleep(seconds)
+    return round((_cpu_s(pids) - before) / seconds, 3)
 
 
 def main() -> Json:

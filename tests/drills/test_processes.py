@@ -128,7 +128,7 @@ def parent_of(pid: int) -> int:
 def is_simulator(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"simulator" in file.read()
+            return b"-m\x00simulator" in file.read()
     except OSError:
         return False
 
