@@ -268,6 +268,8 @@ class RiskActor(TradingActor):
                 self.locks.cool(STREAK, self.limits.cooldown_streak_s, self.clock.boot_ns(), self.clock.utc_ns())
                 self._save_locks()
                 self._alert(Severity.WARNING, "risk-state-new", text)
+                if self.losses is not None:  # how far below the high we are, nobody knows: an operator accepts it
+                    self._keep(losses.latch(self.losses, {BreakerName.DRAWDOWN: text}))
 
     def on_venue_answer(self, message: VenueAnswer, sender: object) -> None:
         wrong = self.reads.hear(message, self.clock.boot_ns())
