@@ -39,6 +39,8 @@ class Watch:
     place_after: int = 0
     refusals: int = 0
     refused_kinds: set[OrderKind] = field(default_factory=set)
+    priced_out: bool = False
+    """No bracket is taken at this position's prices: a stop-limit protects it, the target is watched here."""
     triggered: dict[str, int] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     """Orders that the venue showed before and does not know when asked."""
@@ -101,7 +103,7 @@ class TrackerArming(TrackerWire):
                 levels=self.levels_of(symbol),
                 quote=self.fresh_quote(symbol),
                 overdue=frozenset(name for name, since in watch.triggered.items() if now - since >= grace_ns),
-                refused_kinds=frozenset(watch.refused_kinds),
+                refused_kinds=frozenset(watch.refused_kinds | ({OrderKind.BRACKET_GTC} if watch.priced_out else set())),
                 missing=frozenset(watch.missing),
             )
         )
@@ -110,6 +112,8 @@ class TrackerArming(TrackerWire):
         watch.judgement = judgement
         if judgement.status is Protection.PROTECTED and now - watch.place_after > RETRY_MAX_S * NS_PER_S:
             watch.refusals = 0
+        if judgement.status is Protection.FLAT:
+            watch.priced_out = False
         self._note_naked(symbol, watch, judgement)
         return judgement
 
@@ -181,6 +185,8 @@ class TrackerArming(TrackerWire):
             watch.refused_kinds.add(record.intent.kind)
             if watch.refused_kinds >= protection.PROTECTIVE_KINDS:
                 watch.refused_kinds.clear()  # neither is taken: go on trying both, the page is on its way
+        # A refused stop-limit gives the bracket another chance, so that neither kind is insisted on.
+        watch.priced_out = protection.priced_out(record)
         watch.refusals += 1
         wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(watch.refusals - 1, 6))
         watch.place_after = self.clock.boot_ns() + round(wait_s * NS_PER_S)

@@ -18,6 +18,7 @@ from actors.orders.records import OrderRecord
 
 ZERO = Decimal(0)
 PROTECTIVE_KINDS = frozenset({OrderKind.BRACKET_GTC, OrderKind.STOP_LIMIT_GTC})
+BRACKET_PRICES = ("INVALID_BRACKET_LIMIT_PRICE", "INVALID_BRACKET_PRICES")
 UNSUPPORTED = ("BRACKET_ORDER_NOT_SUPPORTED", "UNSUPPORTED_ORDER_CONFIGURATION")
 
 
@@ -191,6 +192,11 @@ def _target_unserved(now: Situation) -> bool:
     """The target lies above no resting bracket; a stop-limit alone does not take profit."""
     brackets = [one for one in now.orders if one.intent.kind is OrderKind.BRACKET_GTC and one.working]
     return not brackets and not _arriving(now)
+
+
+def priced_out(order: OrderRecord) -> bool:
+    """The venue takes no bracket at these prices, for instance because the market stands at the target."""
+    return order.facts.outcome is OutcomeKind.REFUSED and any(text in order.reason for text in BRACKET_PRICES)
 
 
 def unsupported(order: OrderRecord) -> bool:

@@ -111,7 +111,7 @@ def test_a_refused_bracket_becomes_a_stop_limit_and_its_target_is_watched(tmp_pa
 
 def test_refused_protection_is_tried_again_and_paged(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    desk.venue.refuse[OrderKind.BRACKET_GTC] = "INVALID_BRACKET_PRICES"
+    desk.venue.refuse[OrderKind.BRACKET_GTC] = "INVALID_REQUEST"
     desk.buy("1")
     desk.pass_time(7)
     assert [one.key for one in desk.sent("alerts", Alert)] == ["naked:BTC-USD"]  # type: ignore[attr-defined]
@@ -200,3 +200,21 @@ def test_a_stop_that_fills_before_it_is_shown_triggered_is_no_target(desk: Desk)
     (closed,) = desk.sent("risk", RoundTripClosed)
     assert isinstance(closed, RoundTripClosed)
     assert closed.exit_reason == "stop"
+
+
+def test_a_remainder_that_no_bracket_may_hold_at_the_target_gets_a_stop_limit(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.bids["BTC-USD"] = Decimal("109.99")  # the bid below the target, the last trade at it
+    desk.venue.refuse[OrderKind.BRACKET_GTC] = "INVALID_BRACKET_LIMIT_PRICE"
+    desk.venue.fill(bracket.order_id, Decimal("0.4"), Decimal(110))
+    desk.pass_time(6)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL stop_limit_gtc 0.6"]
+    assert protection_of(desk) is Protection.PROTECTED
+    desk.venue.bids["BTC-USD"] = Decimal("110.50")
+    desk.pass_time(6)
+    assert desk.position() is None
+    desk.venue.refuse.clear()
+    desk.venue.bids["BTC-USD"] = Decimal("100.00")
+    desk.pass_time(2)
+    desk.buy("1")
+    assert desk.venue.history[-1].startswith("SELL bracket_gtc 1")
