@@ -15,6 +15,8 @@ from actors.messages.trading import GatewayReport, PortfolioSnapshot, ReconcileR
 Json = dict[str, object]
 REPORT_MAX_AGE_S = 5.0
 """A part whose last word is older than this is shown as silent, and the daemon as not healthy."""
+MARK_MAX_AGE_S = 15.0
+"""A position is valued at no quote older than this."""
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int)
         "operator": _operator(known.control),
         "feed": _feed(known.feed, now_boot_ns),
         "orders": _orders(known.portfolio),
-        "positions": _positions(known),
+        "positions": _positions(known, now_boot_ns),
         "pnl": _pnl(known),
         "exposure": _exposure(known.risk),
         "gateway": _gateway(known.gateway, now_boot_ns),
@@ -114,7 +116,7 @@ def _problems(
             found.append(f"{name} has not reported yet")
         elif _age_s(said[1], now) > REPORT_MAX_AGE_S:
             found.append(f"{name} last reported {_age_s(said[1], now):.0f} s ago")
-    found += [f"{p['symbol']} is NAKED" for p in _positions(known) if p["protection"] == "NAKED"]
+    found += [f"{p['symbol']} is NAKED" for p in _positions(known, now) if p["protection"] == "NAKED"]
     return found
 
 
@@ -255,7 +257,7 @@ def _orders(said: tuple[PortfolioSnapshot, int] | None) -> Json | None:
     }
 
 
-def _positions(known: Known) -> list[Json]:
+def _positions(known: Known, now: int) -> list[Json]:
     if known.portfolio is None:
         return []
     lines: list[Json] = []
@@ -263,7 +265,10 @@ def _positions(known: Known) -> list[Json]:
         if not position.quantity:
             continue
         quote = known.quotes.get(position.symbol)
-        mark = quote.quote.bid if quote is not None and quote.quote is not None else None
+        accepted = quote.quote if quote is not None else None
+        # While the guard refuses the book it keeps the last quote it accepted: an old one values nothing.
+        age_s = None if accepted is None else _age_s(accepted.as_of_boot_ns, now)
+        mark = accepted.bid if accepted is not None and age_s is not None and age_s <= MARK_MAX_AGE_S else None
         unrealized = (mark - position.average_cost) * position.quantity if mark is not None else None
         lines.append(
             {
@@ -271,6 +276,7 @@ def _positions(known: Known) -> list[Json]:
                 "quantity": _text(position.quantity),
                 "average_cost": _text(position.average_cost),
                 "bid": _text(mark),
+                "quote_age_s": age_s,
                 "unrealized": _text(unrealized),
                 "realized": _text(position.realized),
                 "fees": _text(position.fees),

@@ -1,0 +1,45 @@
+"""The status page shows what is known, and nothing that is only remembered."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, make_status
+from actors.clock import NS_PER_S
+from actors.messages.market import GuardedQuote, Quote
+from actors.messages.trading import PnlBooks, PortfolioSnapshot, Position, Protection
+
+NOW = 1_000 * NS_PER_S
+ZERO = Decimal(0)
+
+
+def holding() -> PortfolioSnapshot:
+    position = Position(
+        "BTC-USD",
+        "BTC",
+        Decimal(2),
+        Decimal(100),
+        ZERO,
+        ZERO,
+        Protection.PROTECTED,
+        1,
+        Decimal(95),
+        Decimal(110),
+        None,
+    )
+    pnl = PnlBooks(ZERO, ZERO, ZERO, ZERO, 0, 0)
+    return PortfolioSnapshot(1, 1, True, (), (position,), pnl, (), (), (), NOW, 1)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "bid", "unrealized"), [(1.0, "101", "2"), (MARK_MAX_AGE_S + 1, None, None)], ids=["fresh", "old"]
+)
+def test_a_position_is_valued_at_a_fresh_quote_only(age_s: float, bid: str | None, unrealized: str | None) -> None:
+    quoted = NOW - round(age_s * NS_PER_S)
+    quote = Quote("BTC-USD", Decimal(101), Decimal(102), Decimal(1), Decimal(1), 1, quoted)
+    known = Known(portfolio=(holding(), NOW))
+    known.quotes["BTC-USD"] = GuardedQuote("BTC-USD", quote, (), quote.bid, Decimal(1), (), (), 1)
+    (shown,) = make_status(known, Identity("demo", "b", "c", 1, "", "", 1), NOW, NOW)["positions"]  # type: ignore[misc]
+    assert (shown["bid"], shown["unrealized"], shown["quote_age_s"]) == (bid, unrealized, age_s)
