@@ -91,8 +91,12 @@ def lock_data_dir(data_dir: Path) -> int:
         holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(fd)
         raise LockedError(f"--data-dir {data_dir}: another daemon (pid {holder}) holds this folder") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(fd)
+        raise Refused(f"--data-dir {data_dir}: cannot be written: {error}") from error
     return fd
 
 
