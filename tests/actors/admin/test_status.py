@@ -41,5 +41,6 @@ def test_a_position_is_valued_at_a_fresh_quote_only(age_s: float, bid: str | Non
     quote = Quote("BTC-USD", Decimal(101), Decimal(102), Decimal(1), Decimal(1), 1, quoted)
     known = Known(portfolio=(holding(), NOW))
     known.quotes["BTC-USD"] = GuardedQuote("BTC-USD", quote, (), quote.bid, Decimal(1), (), (), 1)
-    (shown,) = make_status(known, Identity("demo", "b", "c", 1, "", "", 1), NOW, NOW)["positions"]  # type: ignore[misc]
-    assert (shown["bid"], shown["unrealized"], shown["quote_age_s"]) == (bid, unrealized, age_s)
+    shown = make_status(known, Identity("demo", "b", "c", 1, "", "", 1), NOW, NOW)["positions"]
+    assert isinstance(shown, list)
+    assert [(one["bid"], one["unrealized"], one["quote_age_s"]) for one in shown] == [(bid, unrealized, age_s)]
