@@ -1,4 +1,4 @@
-"""All benchmarks, one after another: ``python -m benchmarks [transport] [feed] [daemon] [scaling]``."""
+"""All benchmarks, one after another: ``python -m benchmarks [transport] [feed] [supervision] [daemon] [scaling]``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "hang_replaced_risk_s": ("<=", 1.5),
     "hang_replaced_strategist_s": ("<=", 1.5),
     "hang_replaced_tracker_s": ("<=", 4.0),
+    "static_start_ratio_per_child": ("<=", 10.0),
+    "static_stop_ratio_per_child": ("<=", 10.0),
+    "dynamic_stop_ratio": ("<=", 50.0),
     "start_to_ready_s": ("<=", 5.0),
     "memory_pss_mb_10_symbols": ("<=", 400.0),
     "kill_proven_s": ("<=", 5.0),
