@@ -45,6 +45,8 @@ class Watch:
     missing: set[str] = field(default_factory=set)
     """Orders that the venue showed before and does not know when asked."""
     exit_after: int = 0
+    exit_since: int = 0
+    """When the hand-over under way was first driven; 0: there is none."""
     looked: int = 0
     available: Decimal | None = None
     proof_asked: int = 0
@@ -236,7 +238,10 @@ class TrackerArming(TrackerWire):
         sell = self.ledger.order(handover.sell_id) if handover.sell_id else None
         if working:
             watch.available, watch.proof_asked = None, 0
-        naked_ns = self.clock.boot_ns() - watch.naked_since if watch.naked_since else 0
+        now = self.clock.boot_ns()
+        watch.exit_since = watch.exit_since or now
+        # An exit of a position that was naked before has its whole time, too: it may be the only way out.
+        naked_ns = now - max(watch.naked_since, watch.exit_since) if watch.naked_since else 0
         orders = self.settings.orders
         view = ExitView(
             quantity=self.ledger.book(symbol).quantity,
@@ -301,6 +306,7 @@ class TrackerArming(TrackerWire):
         if not self.write(lambda ledger: ledger.put_document("handovers", symbol, None)):
             return
         self.watch(symbol).exit_after = self.clock.boot_ns() + round(EXIT_PAUSE_S * NS_PER_S)
+        self.watch(symbol).exit_since = 0
         self.log.info("exit_finished", symbol=symbol, reason=handover.reason, why=step.why)
         if step.page:
             text = f"The exit of {symbol} ({handover.reason}) did not sell everything: {step.why}"

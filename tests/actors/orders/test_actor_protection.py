@@ -218,3 +218,18 @@ def test_a_remainder_that_no_bracket_may_hold_at_the_target_gets_a_stop_limit(de
     desk.pass_time(2)
     desk.buy("1")
     assert desk.venue.history[-1].startswith("SELL bracket_gtc 1")
+
+
+def test_a_position_that_was_naked_for_long_is_sold_at_its_target(desk: Desk) -> None:
+    """Found in virtual time: the exit's patience was over before it began, and it began again for ever."""
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], auction_mode=True)
+    desk.tracker.ask_rules()
+    desk.pass_time(10)
+    assert protection_of(desk) is Protection.NAKED
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], auction_mode=False)
+    desk.venue.bids["BTC-USD"] = Decimal("111.00")
+    desk.pass_time(5)
+    assert desk.venue.history[-1] == "SELL limit_ioc 1"
+    assert desk.position() is None
