@@ -64,8 +64,8 @@ class Weather(Protocol):
     def exit_ns(self) -> int:
         """From a death to its notice."""
 
-    def strikes(self, process: VirtualProcess, boundary: str) -> bool:
-        """Whether ``process`` dies now, ``before`` or ``after`` a message or at a ``send``."""
+    def strikes(self, process: VirtualProcess, boundary: str, message: object) -> bool:
+        """Whether ``process`` dies now: ``before`` or ``after`` handling ``message``, or having sent it (``send``)."""
 
 
 class VirtualProcess:
@@ -93,7 +93,7 @@ class VirtualProcess:
 
     def actor_send(self, target: UnixAddress, message: object) -> None:
         self.system.send(self, target, message)
-        if self.system.weather.strikes(self, "send"):
+        if self.system.weather.strikes(self, "send", message):
             raise Killed(CRASH_STATUS)
 
     def createActor(  # noqa: N802 - Thespian's names
@@ -393,7 +393,7 @@ class VirtualSystem:
             return
         if isinstance(message, Initialize):
             target.label = f"{message.name}"
-        if self.weather.strikes(target, "before"):
+        if self.weather.strikes(target, "before", message):
             self.die(target, SIGKILL_STATUS)
             return
         self.delivered += 1
@@ -413,7 +413,7 @@ class VirtualSystem:
             return
         if isinstance(message, ActorExitRequest):
             self.die(target, 0)
-        elif self.weather.strikes(target, "after"):
+        elif self.weather.strikes(target, "after", message):
             self.die(target, SIGKILL_STATUS)
 
     # --- the record of the run -------------------------------------------------------------------------
@@ -449,5 +449,5 @@ class FairWeather:
     def exit_ns(self) -> int:
         return self.random.randrange(200_000, 5_000_000)
 
-    def strikes(self, process: VirtualProcess, boundary: str) -> bool:
+    def strikes(self, process: VirtualProcess, boundary: str, message: object) -> bool:
         return False

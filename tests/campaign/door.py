@@ -17,6 +17,8 @@ from tests.campaign.market import PREFIX, VenueInMemory
 
 READ_TIMEOUT_S = 4.0
 HANG_S = 60.0
+LONGEST_WAY_S = 2.5
+"""Shorter than the JWT lives in the campaign's settings: no request arrives after it."""
 Wrote = Callable[[str, str, str, int], None]
 """(client order id, side, product, boot-clock ns): the first byte of an order goes out."""
 ORDERS = f"{PREFIX}/orders"
@@ -112,7 +114,7 @@ class MemoryDoor:
         exchange = _Exchange(error="ConnectionError: cut")
         there_s, back_s = self._random.uniform(0.002, 0.02), self._random.uniform(0.002, 0.02)
         if self._strikes(weather.slow):
-            there_s += self._random.uniform(0.1, 3.5)
+            there_s += self._random.uniform(0.1, LONGEST_WAY_S)
         if self._strikes(weather.slow):
             back_s += self._random.uniform(0.1, 5.0)
         if self._strikes(weather.hang):

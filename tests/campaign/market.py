@@ -33,13 +33,16 @@ DEPTH = 6
 START_QUOTE = Decimal(10_000)
 
 
-class _SystemClock(VenueClock):
+class _OwnClock(VenueClock):
+    """The venue's own clock: a step of the host's wall clock does not move it."""
+
     def __init__(self, system: VirtualSystem) -> None:
         super().__init__()
         self._system = system
+        self._ahead_ns = system.clock.utc_ns() - system.clock.boot_ns()
 
     def now_ns(self) -> int:
-        return self._system.clock.utc_ns()
+        return self._system.clock.boot_ns() + self._ahead_ns
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class VenueInMemory:
             new_id=lambda: str(uuid.UUID(int=ids.getrandbits(128), version=4)),
         )
         self.faults = Faults(lambda: system.clock.boot_ns() / NS_PER_S)
-        self.venue = Venue(engine, tapes_for(engine.books), _SystemClock(system), self.faults, None, True)
+        self.venue = Venue(engine, tapes_for(engine.books), _OwnClock(system), self.faults, None, True)
         self.engine = engine
         self.orders, self.market = OrderDesk(self.venue), MarketDesk(self.venue)
         self.accounts = AccountDesk(self.venue)
@@ -120,7 +123,7 @@ class VenueInMemory:
     def _changed(self) -> None:
         due = self.engine.next_due_ns()
         if due is not None:
-            wait_s = max(0.0005, (due - self.system.clock.utc_ns()) / NS_PER_S)
+            wait_s = max(0.0005, (due - self.venue.now_ns()) / NS_PER_S)
             if wait_s < TICK_S:
                 self.system.after(wait_s, self._advance)
         for look in self.after_change:
@@ -140,7 +143,7 @@ class VenueInMemory:
             prices.mid *= math.exp(step)
         mid = Decimal(repr(prices.mid))
         grid = product.price_increment
-        now = self.system.clock.utc_ns()
+        now = self.venue.now_ns()
         bids, asks = [], []
         for level in range(DEPTH):
             away = Decimal(1 + 3 * level) / 10_000

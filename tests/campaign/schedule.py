@@ -15,9 +15,38 @@ if TYPE_CHECKING:
 
 STORM_S = 12.0
 FIRST_S = 2.0
+MOMENTS: tuple[tuple[str, str, str], ...] = (
+    ("tracker", "before", "Approval"),
+    ("tracker", "send", "SubmitOrder"),
+    ("tracker", "before", "SubmitOutcome"),
+    ("tracker", "send", "OutcomeTaken"),
+    ("tracker", "after", "SubmitOutcome"),
+    ("tracker", "send", "CancelOrder"),
+    ("tracker", "before", "VenueAnswer"),
+    ("tracker", "after", "VenueAnswer"),
+    ("tracker", "before", "UserOrderEvent"),
+    ("tracker", "send", "PortfolioSnapshot"),
+    ("gateway", "before", "SubmitOrder"),
+    ("gateway", "after", "SubmitOrder"),
+    ("gateway", "before", "WatchMessage"),
+    ("gateway", "send", "SubmitOutcome"),
+    ("gateway", "after", "CancelOrder"),
+    ("gateway", "before", "OutcomeTaken"),
+    ("risk", "before", "Proposal"),
+    ("risk", "send", "Approval"),
+    ("risk", "before", "PortfolioSnapshot"),
+    ("watchdog", "before", "OperatorCommand"),
+    ("watchdog", "send", "StateChanged"),
+    ("watchdog", "send", "Lease"),
+    ("reconciler", "before", "LedgerFacts"),
+    ("reconciler", "send", "VenueEvidence"),
+    ("feed", "send", "UserOrderEvent"),
+    ("strategist", "send", "Proposal"),
+)
+"""Where a death hurts most: actor, boundary, message."""
 VICTIMS = (
     "tracker", "tracker", "tracker", "gateway", "gateway", "gateway", "risk", "risk", "reconciler", "feed",
-    "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "alerts",
+    "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "root", "alerts",
     "admin",
 )  # fmt: skip
 BOUNDARIES = ("before", "after", "send", "send")
@@ -30,8 +59,8 @@ class StormyWeather(FairWeather):
         super().__init__(seed)
         self.loss = 0.0
         self.stall = 0.0
-        self.doomed: dict[str, tuple[str, int]] = {}
-        """Who dies: at which boundary, after how many of them."""
+        self.doomed: dict[str, tuple[str, str, int]] = {}
+        """Who dies: at which boundary, of which message (any if empty), after how many of them."""
 
     def calm(self) -> None:
         self.loss = self.stall = 0.0
@@ -46,12 +75,12 @@ class StormyWeather(FairWeather):
     def loses(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> bool:
         return bool(self.loss) and self.random.random() < self.loss
 
-    def strikes(self, process: VirtualProcess, boundary: str) -> bool:
+    def strikes(self, process: VirtualProcess, boundary: str, message: object) -> bool:
         doom = self.doomed.get(process.label)
-        if doom is None or doom[0] != boundary:
+        if doom is None or doom[0] != boundary or (doom[1] and doom[1] != type(message).__name__):
             return False
-        if doom[1] > 0:
-            self.doomed[process.label] = (boundary, doom[1] - 1)
+        if doom[2] > 0:
+            self.doomed[process.label] = (*doom[:2], doom[2] - 1)
             return False
         del self.doomed[process.label]
         return True
@@ -78,6 +107,10 @@ class Schedule:
             self._at(draw.uniform(FIRST_S + 2, STORM_S), self._operate)
         for _ in range(draw.choice((0, 1, 1, 2))):
             self._at(draw.uniform(FIRST_S, STORM_S), self._venue_fault)
+        if draw.random() < 0.08:
+            self._at(draw.uniform(FIRST_S, STORM_S), self._suspend)
+        if draw.random() < 0.08:
+            self._at(draw.uniform(FIRST_S, STORM_S), self._step_wall)
         system.after(FIRST_S, self._begin_storm)
 
     def calm(self) -> None:
@@ -89,6 +122,7 @@ class Schedule:
         world.venue.frozen = True
         world.strategy.resting = True
         world.strategy.failure = 0.0
+        world.system.clock.step_wall(-world.stepped_s)  # NTP has put it right
         for process in world.system.processes():
             world.system.wake(process)
         feed = world.actor("feed")
@@ -118,10 +152,37 @@ class Schedule:
         self._say(f"storm: {self.world.weather.loss=} {self.world.weather.stall=} {wire}")
 
     def _doom(self) -> None:
-        victim = self.random.choice(VICTIMS)
-        boundary, count = self.random.choice(BOUNDARIES), self.random.randrange(0, 12)
-        self.world.weather.doomed[victim] = (boundary, count)
-        self._say(f"doom: {victim} at {boundary} {count}")
+        """One death, at a chosen moment of an order's way or anywhere; now and then two or three at once."""
+        for _ in range(self.random.choice((1, 1, 1, 2, 3))):
+            if self.random.random() < 0.6:
+                victim, boundary, message = self.random.choice(MOMENTS)
+                doom = (boundary, message, self.random.randrange(0, 3))
+            else:
+                victim = self.random.choice(VICTIMS)
+                doom = (self.random.choice(BOUNDARIES), "", self.random.randrange(0, 12))
+            self.world.weather.doomed[victim] = doom
+            self._say(f"doom: {victim} at {doom}")
+
+    def _suspend(self) -> None:
+        """The host stands still, the venue does not."""
+        system = self.world.system
+        asleep = [process for process in system.processes() if process.state == "running"]
+        seconds = self.random.choice((0.3, 1.0, 3.0, 10.0))
+        self._say(f"suspend: {seconds} s")
+        for process in asleep:
+            system.hang(process)
+
+        def wake() -> None:
+            for process in asleep:
+                system.wake(process)
+
+        system.after(seconds, wake)
+
+    def _step_wall(self) -> None:
+        seconds = self.random.choice((-2.0, -0.3, -0.05, 0.05, 0.3, 2.0))
+        self._say(f"wall clock: {seconds:+} s")
+        self.world.system.clock.step_wall(seconds)
+        self.world.stepped_s += seconds
 
     def _hang(self) -> None:
         victim = self.random.choice(VICTIMS)
@@ -142,7 +203,7 @@ class Schedule:
 
     def _operate(self) -> None:
         verb = self.random.choice(
-            (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.REDUCE, OperatorVerb.RESUME, OperatorVerb.RESUME)
+            (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.REDUCE, OperatorVerb.RESUME, OperatorVerb.RELEASE)
         )
         flatten = self.random.random() < 0.3
         self._say(f"operator: {verb} flatten={flatten}")
@@ -151,6 +212,15 @@ class Schedule:
             self.world.settings.kill_file.write_text("campaign\n")
         elif isinstance(admin, VirtualAdmin) and admin._ready:
             admin.receive(verb, flatten=flatten and verb is OperatorVerb.KILL)
+        if verb is not OperatorVerb.RESUME and self.random.random() < 0.5:
+            self._at(self.random.uniform(0.2, 3.0), self._let_go)
+
+    def _let_go(self) -> None:
+        admin = self.world.actor("admin")
+        self._say("operator: release, resume")
+        if isinstance(admin, VirtualAdmin) and admin._ready:
+            admin.receive(OperatorVerb.RELEASE)
+            admin.receive(OperatorVerb.RESUME)
 
     def _venue_fault(self) -> None:
         kind = self.random.choice(
@@ -159,7 +229,7 @@ class Schedule:
         )  # fmt: skip
         body: dict[str, object] = {"kind": kind, "seconds": self.random.uniform(1.0, 6.0)}
         if kind in ("get_order_404_for", "orders_invisible_for"):
-            body["visible_after_s"] = 1.5
+            body["visible_after_s"] = 0.8  # the settings say 1
         if kind == "product_mode":
             body |= {"symbol": "BTC-USD", "mode": self.random.choice(("cancel_only", "post_only", "limit_only"))}
         if kind in ("order_fails_async", "cancel_but_filled", "order_configuration_null"):

@@ -53,6 +53,6 @@ class GreedyStrategy:
             notional=Decimal(self.random.choice((20, 30, 60, 90, 90, 130))),
             limit=quote.bid * (1 - Decimal(5) / BPS) if resting else None,
             stop=quote.bid * (1 - distance / BPS),
-            target=quote.ask * (1 + 3 * distance / BPS),
+            target=quote.ask * (1 + Decimal(self.random.choice((40, 90, 300))) / BPS),
             max_hold_s=float(self.random.choice((2, 4, 8, 300))),
         )

@@ -42,13 +42,13 @@ def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
     raw: dict[str, object] = {
         "instruments": list(SYMBOLS),
         "log": {"form": "text", "level": level},
-        "venue": {"key_file": "/nonexistent/key.json", "jwt_life_s": 6, "visibility_delay_s": 2},
+        "venue": {"key_file": "/nonexistent/key.json", "jwt_life_s": 3, "visibility_delay_s": 1},
         "capital": {"allotted": "1000", "max_order": "100"},
         "risk": {"max_orders_per_minute": 200, "repeat_limit": 200, "cooldown_symbol_s": 0, "losing_streak": 50,
                  "balance_refresh_s": 1},
         "strategist": {"cycle_s": 0.6, "jitter": 0.4},
-        "orders": {"protection_sweep_s": 5},
-        "reconciler": {"interval_s": 5, "grace_s": 3},
+        "orders": {"protection_sweep_s": 5, "unknown_query_s": 0.5, "poll_s": 1.5},
+        "reconciler": {"interval_s": 4, "grace_s": 1},
         "guard": {"warm_up_s": 0.5},
         "watchdog": {"half_open_s": 0.5, "probe_s": 0.3, "default": {"lag_trip_ms": 3000}},
     }
@@ -92,7 +92,7 @@ class World:
         self.strategy = GreedyStrategy(str(seed))
         self.weather = StormyWeather(seed)
         self.deaths = 0
-        self.crashes: list[str] = []
+        self.stepped_s = 0.0
         self.epoch = 0
         self.root: VirtualProcess | None = None
         self.system = VirtualSystem(
