@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 from thespian.actors import ActorAddress, WakeupMessage
 
@@ -207,7 +208,7 @@ class ActorHarness:
     def _worker(self, name: str) -> InlineWorker:
         return self.workers.setdefault(name, InlineWorker(name))
 
-    def _leave(self, code: int) -> None:
+    def _leave(self, code: int) -> NoReturn:
         raise ActorLeftError(code)
 
 

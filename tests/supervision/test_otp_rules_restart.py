@@ -13,7 +13,7 @@ import pytest
 
 from actors.messages.health import ChildState
 from supervision.administration import DeleteChild, Refusal, RestartChild, StartChild, TerminateChild
-from supervision.restart import GiveUp, Intensity, Restart, Strategy
+from supervision.restart import ChildSpec, GiveUp, Intensity, Restart, Strategy
 from supervision.supervisor import GAVE_UP_EXIT
 from tests.supervision.parts import HowManyMarkers, Marker, Misbehave, SoManyMarkers
 from tests.supervision.trees import NOTEBOOK, PARTS, Tree, branch, is_gone, part, wait_for
@@ -34,7 +34,7 @@ def wait_order(tree: Tree, expected: list[str], since: int) -> None:
     assert tree.order()[since:] == expected
 
 
-def escalating(*names: str) -> list[object]:
+def escalating(*names: str) -> list[ChildSpec]:
     return [part(name, give_up=GiveUp.ESCALATE) for name in names]
 
 

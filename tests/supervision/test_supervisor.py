@@ -100,7 +100,7 @@ def test_a_part_that_keeps_failing_is_left_down_and_its_siblings_go_on(
     assert tree.up("good").pid == good.pid
 
 
-def test_r21_r26_escalation_ends_the_supervisor_and_at_the_top_the_tree_with_a_distinct_code(
+def test_r5_a_failed_start_below_fails_every_start_above_and_the_tree_with_a_distinct_code(
     grow: Callable[..., Tree], tmp_path: Path
 ) -> None:
     (tmp_path / "fail-start-bad").touch()

@@ -52,7 +52,7 @@ class Supervisor(SupervisorActor):
 
     world: World
 
-    def createActor(self, path: str) -> ActorAddress:  # type: ignore[override]  # noqa: N802
+    def createActor(self, path: str) -> ActorAddress:  # noqa: N802
         process = Process(ActorAddress(f"p{len(self.world.made)}"))
         self.world.made.append(process)
         return process.address
@@ -87,7 +87,7 @@ class Schedule:
         self.harness = ActorHarness(
             Supervisor, settings=test_settings(folder, log={"level": "critical"}), name="sup", args={"spec": spec}
         )
-        self.harness.actor.world = self.world  # type: ignore[attr-defined]
+        self.harness.actor.world = self.world
         self.supervisor = self.harness.actor
         assert isinstance(self.supervisor, Supervisor)
         self.left: int | None = None
@@ -162,11 +162,11 @@ class Schedule:
         elif not process.up:
             process.up = True
             pid = 1000 + self.world.made.index(process)
-            self.harness.deliver(Started(process.name, process.incarnation, pid, process.address), process.address)  # type: ignore[arg-type]
+            self.harness.deliver(Started(process.name, process.incarnation, pid, process.address), process.address)
 
     def _end(self, process: Process, status: int) -> None:
         process.status = -9 if process.killed else status
-        self.harness.deliver(ChildActorExited(process.address), process.address)  # type: ignore[arg-type]
+        self.harness.deliver(ChildActorExited(process.address), process.address)
 
     def _verb(self) -> None:
         assert isinstance(self.supervisor, Supervisor)
@@ -191,7 +191,7 @@ class Schedule:
         for process in self.world.living():
             if process.up and not process.killed:
                 message: Heartbeat = beat(process.name, self.harness.clock.boot_ns(), incarnation=process.incarnation)
-                self.harness.deliver(message, process.address)  # type: ignore[arg-type]
+                self.harness.deliver(message, process.address)
         self.harness.advance(seconds)
 
     def _settle(self, rounds: int = 120) -> None:

@@ -70,7 +70,7 @@ class Tree:
         if not path.exists():
             return None
         self.system._transport.send(UnixAddress(path.read_text()), WhoAreYou())
-        end = time.monotonic() + 0.5
+        end = time.monotonic() + 0.2
         while (left := end - time.monotonic()) > 0:
             answer = self.system.receive(left)
             if isinstance(answer, IAm) and answer.name == name:
