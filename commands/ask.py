@@ -48,6 +48,18 @@ def ask_once(data_dir: Path, request: Mapping[str, object], timeout_s: float) ->
     return last
 
 
+def say(data_dir: Path, request: Mapping[str, object]) -> None:
+    """Send one request and do not wait for what comes of it. Raises NotRunningError, OSError."""
+    path = admin_socket(data_dir)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NotRunningError(f"nobody listens at {path}") from None
+        connection.sendall(orjson.dumps(request) + b"\n")
+
+
 def operator() -> str:
     """Who is asking: the login name."""
     try:

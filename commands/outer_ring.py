@@ -17,7 +17,7 @@ from actors.clock import SystemClock
 from actors.log import Log
 from actors.messages.health import Initialize, StopChild
 from commands import exits
-from commands.ask import Json, NotRunningError, ask, ask_once
+from commands.ask import Json, NotRunningError, ask, ask_once, say
 from commands.last_resort import cancel_entries
 from commands.latch import create_latch
 from commands.live import HEALTH_MAX_AGE_S, is_alive
@@ -58,7 +58,8 @@ class OuterRing:
         self._for_s = for_s
         self._signals: list[int] = []
         self._started = time.monotonic()
-        self._last_turn = self._grace_until = 0.0
+        self._last_turn = self._grace_until = self._touched_at = 0.0
+        self._touched_ns = 0
         self._ready = False
         self._system: DaemonSystem | None = None
 
@@ -187,10 +188,13 @@ class OuterRing:
         if now < self._grace_until:
             return False
         try:
-            age_s = time.time() - health_file(self.settings.data_dir).stat().st_mtime
+            touched_ns = health_file(self.settings.data_dir).stat().st_mtime_ns
         except OSError:
             return False
-        return age_s > HEALTH_MAX_AGE_S
+        if touched_ns != self._touched_ns:
+            # Judged by our own clock since it last changed: a step of the wall clock kills nobody.
+            self._touched_ns, self._touched_at = touched_ns, now
+        return now - self._touched_at > HEALTH_MAX_AGE_S
 
     def _look_for_ready(self, elapsed: float) -> None:
         status = self._status()
@@ -217,8 +221,16 @@ class OuterRing:
         return status if isinstance(status, dict) else None
 
     def _latch(self) -> None:
-        created = create_latch(self.settings.kill_file, "SIGUSR1", "signal")
-        self.log.critical("kill_latched", by="SIGUSR1", new=created)
+        """Create the latch, and tell the daemon as well: a disk that refuses the file must not stop a kill."""
+        try:
+            created = create_latch(self.settings.kill_file, "SIGUSR1", "signal")
+            self.log.critical("kill_latched", by="SIGUSR1", new=created)
+        except OSError as error:
+            self.log.critical("kill_not_latched", by="SIGUSR1", error=str(error))
+        try:
+            say(self.settings.data_dir, {"verb": "kill", "reason": "SIGUSR1", "operator": "signal"})
+        except (NotRunningError, OSError) as error:
+            self.log.error("kill_not_told", error=str(error))
 
     # --- stopping --------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from commands.starts import StartBook
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
 from supervision import tree
+from supervision.system import SystemFailed, SystemRunning
+from supervision.transport_process import SocketDirectoryError
 
 DEFAULT_SOURCE = "synthetic:1"
 
@@ -53,28 +55,52 @@ def start(options: argparse.Namespace) -> int:
         if mode == "demo":
             venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)
             settings = with_venue(settings, venue)
-        settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir)})
-        return _run_tree(settings, simulator, options.for_s, log)
-    except (Refused, SimulatorError) as error:
+        settings, book, halt_reason = _begin(settings, log)
+        return _run_tree(settings, simulator, options.for_s, log, book, halt_reason)
+    except (Refused, SimulatorError, SocketDirectoryError) as error:
         return _refuse(str(error))
-    except OSError as error:
-        return _refuse(f"{settings.data_dir}: {error}")
+    except SystemRunning as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return exits.LOCKED
+    except SystemFailed as error:
+        log.critical("tree_not_started", error=str(error))
+        return exits.NOT_READY
     finally:
         if simulator is not None:
             simulator.stop()
         os.close(lock)
 
 
-def _run_tree(settings: Settings, simulator: EmbeddedSimulator | None, for_s: float | None, log: Log) -> int:
-    book, limits = StartBook(settings.store_dir), settings.supervision
-    halt_reason = book.begin(SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s)
+def _begin(settings: Settings, log: Log) -> tuple[Settings, StartBook, str]:
+    """Bump the epoch and write the start down, durably; why it must not trade by itself. Raises Refused."""
+    limits = settings.supervision
+    try:
+        settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir)})
+        book = StartBook(settings.store_dir)
+        halt_reason = book.begin(SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s)
+    except OSError as error:
+        raise Refused(f"{settings.data_dir}: {error}") from error
     if halt_reason:
         log.critical("halted_start", why=halt_reason, way_out="look into the log and the crash folder, then resume")
+    return settings, book, halt_reason
+
+
+def _run_tree(
+    settings: Settings,
+    simulator: EmbeddedSimulator | None,
+    for_s: float | None,
+    log: Log,
+    book: StartBook,
+    halt_reason: str,
+) -> int:
     gc.collect()
     gc.freeze()  # what is imported stays shared by all processes of the tree
     code = OuterRing(settings, simulator, log, for_s=for_s, halt_reason=halt_reason).run()
     if code in (exits.OK, exits.STOP_UNPROVEN):
-        book.end(settings.epoch)
+        try:
+            book.end(settings.epoch)
+        except OSError as error:
+            log.error("start_book_not_written", error=str(error))
     return code
 
 
