@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test drill lint types imports check bench lock clean
+.PHONY: help install run test drill campaign lint types imports check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ test: install  ## all tests, drills included
 
 drill: install  ## only the drills on the running daemon
 	$(BIN)/python -m pytest tests/drills
+
+SEEDS ?= 10000
+FIRST ?= 1
+campaign: install  ## seeded days in virtual time: make campaign SEEDS=10000
+	$(BIN)/python -m tests.campaign --seeds $(SEEDS) --first $(FIRST)
 
 lint: install  ## ruff
 	$(BIN)/ruff check .

@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 import pickle
-import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import cast
 
 from thespian.actors import Actor, ActorExitRequest, ActorSystemMessage, ChildActorExited, WakeupMessage
 from thespian.system.utilis import actualActorClass
@@ -29,6 +28,7 @@ from supervision.transport import UnixAddress, UnixTransport
 from supervision.transport_link import conflation_key, merge
 from supervision.transport_pickle import dumps
 from supervision.virtual_time_ports import VirtualChildren, VirtualClock, VirtualEvents, VirtualTransport, VirtualWorker
+from supervision.virtual_time_weather import Weather
 
 OUTSIDE = UnixAddress("outside")
 ACK_TIMEOUT_NS = 500_000_000
@@ -46,28 +46,6 @@ class Killed(SystemExit):
     """The process ends here, in the middle of a handler, as SIGKILL would end it: nothing of it runs on."""
 
 
-class Weather(Protocol):
-    """What the world does to messages and processes. Asked in the order of the run; may draw from a seed."""
-
-    def travel_ns(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> int:
-        """How long this message travels."""
-
-    def loses(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> bool:
-        """Whether this ``plain`` message never arrives."""
-
-    def work_s(self, process: VirtualProcess, thread: str) -> float:
-        """How long until a call begins in this thread."""
-
-    def start_ns(self) -> int:
-        """From the fork of a process to its first message."""
-
-    def exit_ns(self) -> int:
-        """From a death to its notice."""
-
-    def strikes(self, process: VirtualProcess, boundary: str, message: object) -> bool:
-        """Whether ``process`` dies now: ``before`` or ``after`` handling ``message``, or having sent it (``send``)."""
-
-
 class VirtualProcess:
     """One actor's process; the actor sees it as ``_myRef``."""
 
@@ -83,7 +61,8 @@ class VirtualProcess:
         self.actor: Actor | None = None
         self.events = VirtualEvents(self)
         self.transport = VirtualTransport(VirtualChildren(system.kill))
-        self.waiting: deque[tuple[UnixAddress, object, int]] = deque()
+        self.waiting: deque[tuple[UnixAddress, object, int, int]] = deque()
+        """(sender, message, sent, ticket; 0 for what this process tells itself)"""
 
     @property
     def alive(self) -> bool:
@@ -139,7 +118,8 @@ class VirtualSystem:
     """The world of one run; also a Thespian system base (``ActorSystem(VirtualSystem(...))``).
 
     ``substitutes``: for an actor class by its path, what makes it instead (a subclass with other ports).
-    ``watch``: sees every message as it is sent. ``at_death``: closes what the kernel would close for the dead (descriptors, locks).
+    ``watch``: sees every message as it is sent.
+    ``at_death``: closes what the kernel would close for the dead (descriptors, locks).
     """
 
     def __init__(
@@ -249,7 +229,7 @@ class VirtualSystem:
         if isinstance(actor, TradingActor):
             actor.clock = self.clock
             actor._events = cast(EventPort, process.events)
-            actor.worker = cast(Callable[[str], Worker], process.worker)  # type: ignore[method-assign]
+            actor.worker = cast(Callable[[str], Worker], process.worker)  # type: ignore[method-assign, assignment]
         process.state = "running"
         self._resume(process)
 
@@ -274,7 +254,8 @@ class VirtualSystem:
 
     def _resume(self, process: VirtualProcess) -> None:
         while process.waiting and process.state == "running":
-            self.hand_over(process, *process.waiting.popleft())
+            from_address, message, sent_boot_ns, ticket = process.waiting.popleft()
+            self._take(process, ticket, from_address, message, sent_boot_ns)
 
     def die(self, process: VirtualProcess, status: int) -> None:
         """End a process and all below it; its parent hears of it, senders of what it did not take."""
@@ -323,8 +304,9 @@ class VirtualSystem:
             return
         if self._watch is not None:
             self._watch(sender, target, copy)
-        kept = getattr(message, "delivery", "plain") == "acknowledged"
-        if not kept and getattr(message, "delivery", "plain") == "plain" and self.weather.loses(sender, target, message):
+        delivery = getattr(message, "delivery", "plain")
+        kept = delivery == "acknowledged"
+        if delivery == "plain" and self.weather.loses(sender, target, message):
             self.lost += 1
             return
         now = self.clock.boot_ns()
@@ -356,21 +338,30 @@ class VirtualSystem:
     ) -> None:
         if not target.alive:
             return
-        if target.state != "running":
-            self._queue(target, from_address, message, sent_boot_ns)
+        if target.state == "running":
+            self._take(target, ticket, from_address, message, sent_boot_ns)
             return
+        self._queue(target, ticket, from_address, message, sent_boot_ns)
+        if ticket in self._in_flight[target]:
+            self.at(sent_boot_ns + ACK_TIMEOUT_NS, lambda: self._time_out(target, ticket))
+
+    def _take(
+        self, target: VirtualProcess, ticket: int, from_address: UnixAddress, message: object, sent_boot_ns: int
+    ) -> None:
         self.hand_over(target, from_address, message, sent_boot_ns)
         if target.alive:
             self._in_flight[target].pop(ticket, None)
 
-    def _queue(self, target: VirtualProcess, from_address: UnixAddress, message: object, sent_boot_ns: int) -> None:
+    def _queue(
+        self, target: VirtualProcess, ticket: int, from_address: UnixAddress, message: object, sent_boot_ns: int
+    ) -> None:
         key = conflation_key(message) if getattr(message, "delivery", "plain") == "credit" else None
         if key is not None:
-            for index, (other_from, other, _) in enumerate(target.waiting):
+            for index, (other_from, other, _, _) in enumerate(target.waiting):
                 if other_from == from_address and type(other) is type(message) and conflation_key(other) == key:
-                    target.waiting[index] = (from_address, merge(message, other), sent_boot_ns)
+                    target.waiting[index] = (from_address, merge(message, other), sent_boot_ns, 0)
                     return
-        target.waiting.append((from_address, message, sent_boot_ns))
+        target.waiting.append((from_address, message, sent_boot_ns, ticket))
 
     def _undelivered(
         self, sender: VirtualProcess | None, target: VirtualProcess, message: object, reason: str
@@ -389,7 +380,7 @@ class VirtualSystem:
         if not target.alive:
             return
         if target.state != "running":
-            target.waiting.append((from_address, message, sent_boot_ns))
+            target.waiting.append((from_address, message, sent_boot_ns, 0))
             return
         if isinstance(message, Initialize):
             target.label = f"{message.name}"
@@ -426,28 +417,3 @@ class VirtualSystem:
     def trace(self) -> str:
         """A hash over every delivery, death and note so far: equal for equal runs."""
         return self._trace.copy().hexdigest()
-
-
-class FairWeather:
-    """Short, seeded ways and no faults; the base of other weathers."""
-
-    def __init__(self, seed: int | str) -> None:
-        self.random = random.Random(f"weather:{seed}")
-
-    def travel_ns(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> int:
-        return self.random.randrange(50_000, 500_000)
-
-    def loses(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> bool:
-        return False
-
-    def work_s(self, process: VirtualProcess, thread: str) -> float:
-        return self.random.uniform(0.0001, 0.001)
-
-    def start_ns(self) -> int:
-        return self.random.randrange(5_000_000, 20_000_000)
-
-    def exit_ns(self) -> int:
-        return self.random.randrange(200_000, 5_000_000)
-
-    def strikes(self, process: VirtualProcess, boundary: str, message: object) -> bool:
-        return False

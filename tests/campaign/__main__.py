@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     options = _options().parse_args(arguments)
     if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
         os.environ["PYTHONHASHSEED"] = HASH_SEED
-        os.execv(sys.executable, [sys.executable, "-m", "tests.campaign", *arguments])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", "tests.campaign", *arguments])
     if options.seed is not None:
         return _replay(options.seed, options.log)
     seeds = range(options.first, options.first + options.seeds)
@@ -84,7 +84,7 @@ def _say_failed(result: dict[str, object]) -> None:
 
 
 def _silence() -> None:
-    sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - crashes of actors are judged, not shown
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - crashes of actors are judged, not shown
 
 
 def _live(seed: int) -> dict[str, object]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from actors.messages.control import OperatorVerb
 from actors.messages.health import Heartbeat, Initialize, Started
-from supervision.virtual_time import FairWeather, VirtualProcess
+from supervision.virtual_time import VirtualProcess
+from supervision.virtual_time_weather import FairWeather
 from tests.campaign.parts import VirtualAdmin, VirtualFeed
 
 if TYPE_CHECKING:
@@ -46,9 +48,10 @@ MOMENTS: tuple[tuple[str, str, str], ...] = (
 """Where a death hurts most: actor, boundary, message."""
 VICTIMS = (
     "tracker", "tracker", "tracker", "gateway", "gateway", "gateway", "risk", "risk", "reconciler", "feed",
-    "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "root", "alerts",
-    "admin",
+    "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "root",
+    "alerts", "admin",
 )  # fmt: skip
+WIRE_FAULTS = ("connect_fails", "cut_before", "cut_after", "error_before", "error_after", "html", "slow", "hang")
 BOUNDARIES = ("before", "after", "send", "send")
 
 
@@ -68,7 +71,8 @@ class StormyWeather(FairWeather):
 
     def travel_ns(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> int:
         ways = super().travel_ns(sender, target, message)
-        if self.stall and self.random.random() < self.stall and not isinstance(message, Heartbeat | Initialize | Started):
+        spared = isinstance(message, Heartbeat | Initialize | Started)
+        if self.stall and not spared and self.random.random() < self.stall:
             ways += self.random.choice((2_000_000, 30_000_000, 300_000_000, 800_000_000))
         return ways
 
@@ -129,12 +133,8 @@ class Schedule:
         if isinstance(feed, VirtualFeed):
             feed.user_missing = 0.0
 
-    def _at(self, seconds: float, happen: object) -> None:
-        def guarded() -> None:
-            if self.world.system.clock.boot_ns() and callable(happen):
-                happen()
-
-        self.world.system.after(seconds, guarded)
+    def _at(self, seconds: float, happen: Callable[[], None]) -> None:
+        self.world.system.after(seconds, happen)
 
     def _say(self, text: str) -> None:
         at_s = (self.world.system.clock.boot_ns() / 1e9) - 1000
@@ -146,10 +146,10 @@ class Schedule:
         self.world.weather.loss = draw.choice((0.0, 0.0, 0.01, 0.05, 0.2))
         self.world.weather.stall = draw.choice((0.0, 0.0, 0.002, 0.01, 0.05))
         if draw.random() < 0.6:
-            for name in ("connect_fails", "cut_before", "cut_after", "error_before", "error_after", "html", "slow", "hang"):
+            for name in WIRE_FAULTS:
                 if draw.random() < 0.4:
                     setattr(wire, name, draw.choice((0.01, 0.05, 0.15)))
-        self._say(f"storm: {self.world.weather.loss=} {self.world.weather.stall=} {wire}")
+        self._say(f"storm: loss {self.world.weather.loss} stall {self.world.weather.stall} {wire}")
 
     def _doom(self) -> None:
         """One death, at a chosen moment of an order's way or anywhere; now and then two or three at once."""

@@ -34,7 +34,7 @@ LEFT_OUT = frozenset({"metrics", "crash_reporter"})
 RESTART_S = 2.0
 SETTLE_S = 60.0
 STEP_S = 1.0
-SHM = Path("/dev/shm")  # noqa: S108 - a folder in memory, private below
+SHM = Path("/dev/shm")
 
 
 def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
@@ -155,7 +155,7 @@ class World:
 
     def actor(self, label: str) -> TradingActor | None:
         process = self.system.find(label)
-        return process.actor if process is not None and process.state == "running" else None  # type: ignore[return-value]
+        return process.actor if process is not None and process.state == "running" else None
 
     # --- the day ---
 
