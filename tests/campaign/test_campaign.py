@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 DAYS = 500
 LONGEST_S = 900
@@ -23,6 +25,7 @@ def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(LONGEST_S)
 def test_five_hundred_seeded_days_keep_every_invariant(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     done = campaign("--seeds", str(DAYS), "--workers", "2", "--summary", str(summary))

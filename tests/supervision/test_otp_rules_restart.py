@@ -302,7 +302,7 @@ def test_the_watchdog_hears_of_the_loss_before_the_supervisor_that_gives_up_is_g
 def test_the_watchdog_hears_of_every_part_that_a_dead_supervisor_took_along(grow: Callable[..., Tree]) -> None:
     tree = grow(part("watchdog", NOTEBOOK), branch("trading", part("tracker"), part("risk")), intensity=QUICK)
     risk = tree.up("risk").pid
-    wait_for(lambda: "trading" in tree.up("watchdog").peers, "the directory")
+    wait_for(lambda: {"trading", "tracker", "risk"} <= set(tree.up("watchdog").peers), "the whole directory")
     os.kill(tree.children()["trading"].pid, signal.SIGKILL)
     tree.up("risk", after_pid=risk)
     assert tree.notes("lost") == ["tracker trading went down", "risk trading went down", "trading signal 9"]

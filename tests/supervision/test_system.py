@@ -293,14 +293,17 @@ def _descriptors() -> list[str]:
 
 
 def test_a_child_inherits_no_socket_of_its_parent(system: DaemonSystem) -> None:
+    strays = sum(  # what earlier tests of this process left open is inherited by all and is not meant here
+        os.readlink(f"/proc/self/fd/{fd}").startswith("socket:") for fd in _descriptors()
+    )
     root = system.create_root(Probe)
-    for _ in range(5):  # each leaves links in the parent
+    for _ in range(12):  # each leaves links in the parent
         child, _ = system.ask(root, Run(add_child), 5)
         system.tell(root, Run(_greet, (child,)))
         system.ask(child, Run(pid), 5)
     own = 4  # a listener, a link from us, one to us, one from its parent
-    assert system.ask(root, Run(_open_sockets), 5) > own + 3
-    assert system.ask(child, Run(_open_sockets), 5) <= own
+    assert system.ask(root, Run(_open_sockets), 5) > own + strays + 6
+    assert system.ask(child, Run(_open_sockets), 5) <= own + strays
 
 
 def _greet(actor: Probe, child: object) -> None:
