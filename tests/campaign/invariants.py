@@ -69,9 +69,9 @@ class Judge:
         self.entries = 0
         self._fills_seen = 0
         self._orders_seen = 0
-        self._arrivals_seen = 0
         self._leases: deque[Lease] = deque(maxlen=64)
         self._sent: Counter[str] = Counter()
+        self._agreed: set[str] = set()
         world.venue.after_change.append(self.step)
 
     # --- as it happens ---------------------------------------------------------------------------------
@@ -81,6 +81,8 @@ class Judge:
         if isinstance(message, Lease):
             self._leases.append(message)
         elif isinstance(message, PortfolioSnapshot):
+            if self.snapshot is None or message.sequence != self.snapshot.sequence:
+                self._judge_closed()
             self.snapshot = message
         elif isinstance(message, ReconcileReport):
             self.report = message
@@ -99,6 +101,25 @@ class Judge:
         if not any(one.issued_boot_ns >= since and one.state_of(symbol) is TradingState.RUN for one in self._leases):
             states = [f"{(wire_boot_ns - one.issued_boot_ns) / 1e9:.2f}:{one.state_of(symbol)}" for one in self._leases]
             self._break(f"{client_order_id}: a BUY left without a RUN lease in 2 s; newest {states[-3:]}")
+
+    def _judge_closed(self) -> None:
+        """What the ledger calls over is over at the venue, with the same fills: else it must be working or UNKNOWN."""
+        tracker = self.world.actor("tracker")
+        if not isinstance(tracker, TrackerActor) or not tracker._ready:
+            return
+        for order in self.world.venue.engine.orders.values():
+            name = order.client_order_id
+            if name in self._agreed:
+                continue
+            record = tracker.ledger.order(name)
+            if record is None:
+                self._break(f"{name} is at the venue ({order.status}) and not in the ledger")
+            elif record.working:
+                continue
+            elif not order.is_terminal or order.filled_size != record.facts.filled:
+                at_venue = f"{order.status}, {order.filled_size} filled"
+                self._break(f"{name}: {at_venue} at the venue, {record.state}, {record.facts.filled} in the ledger")
+            self._agreed.add(name)
 
     def step(self) -> None:
         """The venue's books changed."""
