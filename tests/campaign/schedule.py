@@ -15,7 +15,7 @@ from tests.campaign.parts import VirtualAdmin, VirtualFeed
 if TYPE_CHECKING:
     from tests.campaign.world import World
 
-STORM_S = 12.0
+STORM_S = 10.5
 FIRST_S = 2.0
 MOMENTS: tuple[tuple[str, str, str], ...] = (
     ("tracker", "before", "Approval"),

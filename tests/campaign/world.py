@@ -33,7 +33,7 @@ LEFT_OUT = frozenset({"metrics", "crash_reporter"})
 """Parts that only tell the outside: their sockets and uploads have no place here."""
 RESTART_S = 2.0
 SETTLE_S = 60.0
-STEP_S = 1.0
+STEP_S = 0.5
 SHM = Path("/dev/shm")
 
 
@@ -48,7 +48,7 @@ def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
                  "balance_refresh_s": 1},
         "strategist": {"cycle_s": 0.6, "jitter": 0.4},
         "orders": {"protection_sweep_s": 5, "unknown_query_s": 0.5, "poll_s": 1.5},
-        "reconciler": {"interval_s": 4, "grace_s": 1},
+        "reconciler": {"interval_s": 3, "grace_s": 1},
         "guard": {"warm_up_s": 0.5},
         "watchdog": {"half_open_s": 0.5, "probe_s": 0.3, "default": {"lag_trip_ms": 3000}},
     }
