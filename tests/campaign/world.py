@@ -50,7 +50,8 @@ def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
         "orders": {"protection_sweep_s": 5, "unknown_query_s": 0.5, "poll_s": 1.5},
         "reconciler": {"interval_s": 3, "grace_s": 1},
         "guard": {"warm_up_s": 0.5},
-        "watchdog": {"half_open_s": 0.5, "probe_s": 0.3, "default": {"lag_trip_ms": 3000}},
+        "watchdog": {"half_open_s": 0.5, "probe_s": 0.3, "disk_free_bytes": 0,
+                     "default": {"lag_trip_ms": 3000}},
     }
     return make_settings(raw, source="campaign", data_dir=data_dir, mode="demo")
 
