@@ -11,7 +11,7 @@ RUN python3 -m venv /venv \
     --require-hashes -r requirements.lock
 
 FROM ${BASE}
-RUN useradd --uid 10001 --create-home --home-dir /home/trader trader \
+RUN useradd --uid 10001 --user-group --create-home --home-dir /home/trader trader \
  && install -d -o trader -g trader -m 0700 /data
 COPY --from=build /venv /venv
 WORKDIR /app
@@ -22,7 +22,7 @@ COPY config ./config
 COPY commands ./commands
 COPY simulator ./simulator
 RUN /venv/bin/python -m compileall -q /app
-USER trader
+USER 10001:10001
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

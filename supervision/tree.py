@@ -12,10 +12,13 @@ Start goes down this list, stop goes up. Only this module knows the rooms.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
+from actors.messages import control, delivery, health, market, trading
 from config.settings import Settings
 from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
+from supervision.transport_pickle import learn
 
 SUPERVISOR = "supervision.supervisor.SupervisorActor"
 ACTORS = {
@@ -66,6 +69,11 @@ def preload() -> None:
     """Import every room before the fork: restarts then cost no import, and memory is shared."""
     for path in (*ACTORS.values(), SUPERVISOR):
         importlib.import_module(path.rpartition(".")[0])
+    # What travels inside of messages (peers, positions, handler times) pickles the short way too.
+    for module in (control, delivery, health, market, trading):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+                learn(kind)
 
 
 def _intensity(settings: Settings) -> Intensity:
