@@ -48,6 +48,7 @@ class OuterRing:
         *,
         for_s: float | None = None,
         halt_reason: str = "",
+        begun: float | None = None,
     ) -> None:
         self.settings = settings
         self._halt_reason = halt_reason
@@ -58,6 +59,7 @@ class OuterRing:
         self._for_s = for_s
         self._signals: list[int] = []
         self._started = time.monotonic()
+        self._begun = self._started if begun is None else begun
         self._last_turn = self._grace_until = self._touched_at = 0.0
         self._touched_ns = 0
         self._ready = False
@@ -204,7 +206,7 @@ class OuterRing:
         self._notifier.ready(f"{status['trading_state']}, {status['metrics_url']}")
         self.log.info(
             "ready",
-            after_s=round(elapsed, 2),
+            after_s=round(time.monotonic() - self._begun, 2),
             trading_state=status["trading_state"],
             metrics=status["metrics_url"],
             status=f"python run.py status --data-dir {self.settings.data_dir}",

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import sys
+import time
 from pathlib import Path
 
 from actors.clock import SystemClock
@@ -34,6 +35,7 @@ DEFAULT_SOURCE = "synthetic:1"
 def start(options: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; its exit code (commands/exits.py)."""
     mode = options.mode or "demo"
+    begun = time.monotonic()
     try:
         _check_options(options, mode)
         settings = load(options, mode, os.environ)
@@ -56,7 +58,8 @@ def start(options: argparse.Namespace) -> int:
             venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)
             settings = with_venue(settings, venue)
         settings, book, halt_reason = _begin(settings, log)
-        return _run_tree(settings, simulator, options.for_s, log, book, halt_reason)
+        ring = OuterRing(settings, simulator, log, for_s=options.for_s, halt_reason=halt_reason, begun=begun)
+        return _run_tree(ring, settings, log, book)
     except (Refused, SimulatorError, SocketDirectoryError) as error:
         return _refuse(str(error))
     except SystemRunning as error:
@@ -85,17 +88,10 @@ def _begin(settings: Settings, log: Log) -> tuple[Settings, StartBook, str]:
     return settings, book, halt_reason
 
 
-def _run_tree(
-    settings: Settings,
-    simulator: EmbeddedSimulator | None,
-    for_s: float | None,
-    log: Log,
-    book: StartBook,
-    halt_reason: str,
-) -> int:
+def _run_tree(ring: OuterRing, settings: Settings, log: Log, book: StartBook) -> int:
     gc.collect()
     gc.freeze()  # what is imported stays shared by all processes of the tree
-    code = OuterRing(settings, simulator, log, for_s=for_s, halt_reason=halt_reason).run()
+    code = ring.run()
     if code in (exits.OK, exits.STOP_UNPROVEN):
         try:
             book.end(settings.epoch)
