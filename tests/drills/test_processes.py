@@ -95,7 +95,8 @@ def test_a_stopped_actor_is_killed_by_its_parent_and_replaced(daemon: Callable[.
 
 def test_a_stall_of_the_whole_tree_kills_nobody_and_no_stale_order_leaves(daemon: Callable[..., Daemon]) -> None:
     one = daemon()
-    status = one.wait_run()
+    one.wait_run()
+    status = one.wait_status(lambda s: set(WORKERS) <= {a["name"] for a in s["actors"]}, "everybody in the status")
     before = {actor["name"]: actor["pid"] for actor in status["actors"]}
     assert one.process is not None
     tree = [pid for pid in one.pids() if not is_simulator(pid)]

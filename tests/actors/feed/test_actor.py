@@ -210,6 +210,21 @@ def test_a_thread_whose_loop_hangs_is_the_actors_death(harness: ActorHarness) ->
         release.set()
 
 
+def test_a_stall_of_the_whole_host_is_not_blamed_on_the_thread(harness: ActorHarness) -> None:
+    release = threading.Event()
+    actor = outbox(harness)
+    actor._thread = start_thread("stalled", lambda: (release.wait(30), None)[1])
+    try:
+        harness.advance(1)
+        actor.outbox.pulse_boot_ns = harness.clock.boot_ns()
+        harness.clock.advance(8)  # nobody ran, the judge neither
+        harness.advance(1)
+        actor.outbox.pulse_boot_ns = harness.clock.boot_ns()
+        harness.advance(4)
+    finally:
+        release.set()
+
+
 def test_a_thread_that_just_ended_is_the_actors_death(harness: ActorHarness) -> None:
     actor = outbox(harness)
     actor._thread = start_thread("ending", lambda: None)
