@@ -44,11 +44,24 @@ class Trading:
 
     def trades_again(self, seconds: float = 90) -> None:
         """Back to RUN everywhere, and a fill later than now."""
-        self.daemon.wait_status(
-            lambda s: s["trading_state"] == "RUN" and not s["per_symbol"], "RUN on every symbol", seconds
-        )
+        self.flows(seconds)
         before = self.fills()
         wait_for(lambda: self.fills() > before, f"another fill\n{self.daemon.tail(15)}", seconds)
+
+    def flows(self, seconds: float = 90) -> None:
+        """RUN on every symbol over live connections. A state from before the fault was noticed does not count:
+        the connections are asked first, and a fault that finds no connection would strike nothing."""
+        self.daemon.wait_status(
+            lambda s: (
+                s["trading_state"] == "RUN"
+                and not s["per_symbol"]
+                and s["feed"] is not None
+                and all(c["state"] == "live" for c in s["feed"]["connections"])
+                and all(one["fresh"] for one in s["feed"]["symbols"])
+            ),
+            "RUN on every symbol over live connections",
+            seconds,
+        )
 
     def gaps(self) -> int:
         status = self.daemon.status()
@@ -73,6 +86,7 @@ def trading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trading]:
 
 @pytest.fixture(autouse=True)
 def _clear(trading: Trading) -> Iterator[None]:
+    trading.flows()
     yield
     trading.venue.clear_faults()
 
