@@ -1,7 +1,7 @@
-"""From 10 to 100 symbols on a still market: start time, memory and the cost of heartbeats, one guard each and grouped.
+"""From 10 to 100 symbols: start time, memory and CPU, one guard each and grouped.
 
-``python -m benchmarks.scaling`` prints; ``run()`` gives the figures. The market is frozen, so what is left of the
-CPU is supervision: heartbeats, leases, reports, timers.
+``python -m benchmarks.scaling`` prints; ``run()`` gives the figures. Prices are frozen, but the books still change
+about 25 times a second and symbol, so the CPU is that of market data and supervision together.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _case(folder: Path, number: int, how: str) -> dict[str, object]:
             "start_s": round(start_s, 2),
             "processes": len(pids),
             "memory_pss_mb": round(pss_bytes(pids) / 1e6, 1),
-            "idle_cpu_share": cpu_share(pids, IDLE_S),
+            "cpu_share": cpu_share(pids, IDLE_S),
         }
     finally:
         daemon.close()

@@ -63,17 +63,9 @@ class Trading:
             seconds,
         )
 
-    def gaps(self) -> int:
-        status = self.daemon.status()
-        return sum(c["gaps"] for c in status["feed"]["connections"]) if status and status["feed"] else 0
-
     def reconnects(self) -> int:
         status = self.daemon.status()
         return sum(c["reconnects"] for c in status["feed"]["connections"]) if status and status["feed"] else 0
-
-    def tripped(self, breaker: str) -> int:
-        status: Json = self.daemon.status() or {"breakers": []}
-        return sum(b["trips"] for b in status["breakers"] if b["name"] == breaker)
 
 
 @pytest.fixture(scope="module")
