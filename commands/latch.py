@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from actors.clock import SystemClock, to_rfc3339
+from commands.durable import sync_folder
 
 
 def create_latch(kill_file: Path, reason: str, operator: str) -> bool:
@@ -23,9 +24,5 @@ def create_latch(kill_file: Path, reason: str, operator: str) -> bool:
         os.fsync(fd)
     finally:
         os.close(fd)
-    folder = os.open(kill_file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(kill_file.parent)
     return True

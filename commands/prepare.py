@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from commands import durable
 from config.settings import DEFAULT_FOLDER, ConfigError, Settings, make_settings, read_folder
 
 EXCHANGE_KEYS = ("COINBASE_API_KEY", "COINBASE_API_SECRET", "COINBASE_KEY_FILE")
@@ -111,19 +112,7 @@ def next_epoch(store_dir: Path) -> int:
     if not text.isdigit():
         raise Refused(f"{path}: expected a number, found {text[:40]!r}; restore it, or set it above any epoch used")
     epoch = int(text) + 1
-    partial = path.with_suffix(".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, f"{epoch}\n".encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    partial.rename(path)
-    folder = os.open(store_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.replace(path, f"{epoch}\n".encode())
     return epoch
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from actors.clock import NS_PER_S
+from commands import durable
 
 KEPT = 50
 
@@ -61,11 +61,4 @@ class StartBook:
 
     def _write(self) -> None:
         body = orjson.dumps([{"utc_ns": r.utc_ns, "epoch": r.epoch, "clean": r.clean} for r in self._records])
-        partial = self._path.with_suffix(".partial")
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, body)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        partial.rename(self._path)
+        durable.replace(self._path, body)

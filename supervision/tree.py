@@ -35,9 +35,6 @@ ACTORS = {
     "guard": "actors.guard.actor.GuardActor",
     "strategist": "actors.strategist.actor.StrategistActor",
 }
-TRADING_PARTS = ("tracker", "gateway", "risk", "reconciler", "feed", "strategist")
-"""What must have beaten before trading may start, with one guard per symbol."""
-
 VITAL = frozenset({"tracker", "gateway", "watchdog"})
 """Without these nothing can be made safe: when they keep failing, the daemon ends and its host acts."""
 
