@@ -30,6 +30,7 @@ from actors.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from actors.instruments import HandlerWatch, Meter, resident_bytes
 from actors.log import Log, scrub
 from actors.messages.base import Command, Stamp
+from actors.messages.control import OperatorAnswer, OperatorRequest
 from actors.messages.delivery import Undelivered
 from actors.messages.health import (
     Directory,
@@ -235,6 +236,11 @@ class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
         """A message may be lost. Rooms whose messages matter override this."""
         self.meter.count("undelivered", message=type(message.message).__name__, reason=message.reason)
         self.log.warning("undelivered", message=type(message.message).__name__, reason=message.reason)
+
+    def on_operator_request(self, message: OperatorRequest, sender: object) -> None:
+        """An operator asks this part for something. Parts that can do something override this."""
+        text = f"{message.verb} is not known to {self.name}"
+        self.answer("admin", sender, OperatorAnswer(message.request_id, done=True, ok=False, text=text))
 
     def on_stale_command(self, message: Command) -> None:
         """A command of an older incarnation was refused."""

@@ -1,4 +1,4 @@
-"""kill, halt, reduce, resume, release: say it to the daemon and show what came of it."""
+"""Operators' verbs: say them to the daemon and show what came of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DONE, REFUSED, NOT_RUNNING = 0, 1, 2
 
 def operate(options: argparse.Namespace) -> int:
     """0: done and proven; 1: refused or not proven yet; 2: no daemon runs (a kill is latched all the same)."""
-    request: Json = {"verb": options.command, "reason": options.reason}
+    request = _request(options)
     unlatched = False
     if options.command == "kill":
         if options.cancel_all and not options.yes:
@@ -40,6 +40,19 @@ def operate(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.buffer.write(orjson.dumps(last) + b"\n")
     return DONE if last.get("ok") is True and not unlatched else REFUSED
+
+
+def _request(options: argparse.Namespace) -> Json:
+    """The words for the admin's socket; only what was given is said."""
+    action = getattr(options, "action", None)
+    verb = f"{options.command}_{action}" if action else options.command
+    request: Json = {"verb": verb, "reason": options.reason}
+    if hasattr(options, "target"):
+        request["target"] = options.target
+    if options.command == "resolve":
+        given = {"as": options.outcome, "size": options.size, "price": options.price, "fee": options.fee}
+        request["arguments"] = {name: text for name, text in given.items() if text is not None}
+    return request
 
 
 def _latch(options: argparse.Namespace) -> bool:
@@ -73,6 +86,8 @@ def _show(answer: Json) -> None:
     event = answer.get("event", "")
     if event == "state":
         print(f"state {answer.get('state')}: {', '.join(map(str, _list(answer.get('reasons')))) or 'no reasons'}")
+    elif event == "progress" and "text" in answer:
+        print(f"{answer.get('verb')}: {answer.get('text')}")
     elif event == "progress":
         print(f"cancelled {answer.get('cancelled')}, not proven yet {answer.get('unproven')}")
     elif event == "warning":
@@ -83,7 +98,13 @@ def _show(answer: Json) -> None:
 
 def _show_end(answer: Json) -> None:
     word = "done" if answer.get("ok") is True else "NOT DONE"
-    print(f"{word}: {answer.get('verb', '')} -> {answer.get('state', '')} {answer.get('error') or ''}".rstrip())
+    if "state" in answer:
+        print(f"{word}: {answer.get('verb', '')} -> {answer['state']} {answer.get('error') or ''}".rstrip())
+    else:
+        print(f"{word}: {answer.get('verb', '')}: {answer.get('error') or answer.get('text') or ''}")
+    details = answer.get("details")
+    for name, text in details.items() if isinstance(details, dict) else ():
+        print(f"  {name}: {text}")
     if "cancelled" in answer:
         print(f"  cancelled {answer['cancelled']}, unproven {answer['unproven']}")
     for position in _list(answer.get("positions")):

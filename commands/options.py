@@ -16,6 +16,7 @@ def make_parser() -> argparse.ArgumentParser:
     _start(commands)
     _status(commands)
     _operator_commands(commands)
+    _requests(commands)
     _export(commands)
     _replay(commands)
     _config(commands)
@@ -69,6 +70,32 @@ def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
             what.add_argument("--flatten", action="store_true", help="sell own positions too")
             what.add_argument("--all", dest="cancel_all", action="store_true", help="cancel protection too")
             parser.add_argument("--yes", action="store_true", help="needed with --all: positions are left naked")
+
+
+def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Verbs that one part carries out."""
+    resolve = commands.add_parser("resolve", help="say what became of an order whose fate is UNKNOWN")
+    resolve.add_argument("target", metavar="ORDER", help="its client order id")
+    resolve.add_argument("--as", dest="outcome", required=True, choices=("absent", "filled"))
+    resolve.add_argument("--evidence", dest="reason", required=True, metavar="TEXT", help="how you know; audited")
+    resolve.add_argument("--size", metavar="BASE", help="filled: how much, in base units (default: all of it)")
+    resolve.add_argument("--price", metavar="QUOTE", help="filled: at which price")
+    resolve.add_argument("--fee", metavar="QUOTE", help="filled: the fee in quote currency")
+    protect = commands.add_parser("protect", help="arm a position's protection now, and prove it")
+    protect.add_argument("target", metavar="SYMBOL")
+    flatten = commands.add_parser("flatten", help="sell the own position of a symbol, with proof; in every state")
+    flatten.add_argument("target", metavar="SYMBOL")
+    reconcile = commands.add_parser("reconcile", help="compare ledger and venue now")
+    flows = commands.add_parser("flows", help="accept: take unexplained balance changes as deposits or withdrawals")
+    baseline = commands.add_parser("baseline", help="accept: start from what the venue shows now")
+    for parser in (flows, baseline):
+        parser.add_argument("action", choices=("accept",))
+        parser.add_argument("--reason", required=True, help="written to the audit file")
+    for parser in (protect, flatten, reconcile):
+        parser.add_argument("--reason", default="", help="written to the audit file")
+    for parser in (resolve, protect, flatten, reconcile, flows, baseline):
+        _data_dir(parser)
+        parser.add_argument("--json", action="store_true")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

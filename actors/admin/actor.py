@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 
-from actors.actor import TradingActor
-from actors.admin.audit import Audit
+from actors.admin.asking import AdminAsking
 from actors.admin.door import Door, Visit
 from actors.admin.status import Identity, Known, make_status
-from actors.messages.control import CancelProof, ControlReport, OperatorCommand, OperatorVerb, StateChanged
+from actors.messages.control import (
+    CancelProof,
+    ControlReport,
+    OperatorCommand,
+    OperatorVerb,
+    RequestVerb,
+    StateChanged,
+)
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Lease, MetricsAt, TradingState, TreeReport
 from actors.messages.market import FeedHealth, GuardedQuote
@@ -34,14 +39,13 @@ class _Pending:
     proof: CancelProof | None = None
 
 
-class AdminActor(TradingActor):
+class AdminActor(AdminAsking):
     """Operators' messages in, answers out; keeps the newest word of every part for the status."""
 
     def restore(self) -> bool:
         self.known = Known()
         self._pending: dict[str, _Pending] = {}
-        self._numbers = count(1)
-        self._audit = Audit(self.settings.store_dir / "audit.jsonl")
+        self.open_audit()
         self._identity = Identity(
             mode=self.settings.mode,
             build=self.settings.build,
@@ -62,7 +66,7 @@ class AdminActor(TradingActor):
         door.open()
 
     def progress(self) -> dict[str, int]:
-        return {"pending_count": len(self._pending)}
+        return {"pending_count": len(self._pending) + len(self.asked)}
 
     # --- what the parts say ----------------------------------------------------------------------------
 
@@ -107,8 +111,11 @@ class AdminActor(TradingActor):
             visit.end({"ok": True, "status": make_status(self.known, self._identity, now, utc)})
         elif verb in set(OperatorVerb):
             self._order(OperatorVerb(verb), visit)
+        elif verb in set(RequestVerb):
+            self.ask_part(visit)
         else:
-            visit.end({"ok": False, "error": f"unknown verb {verb!r}; known: status, {', '.join(OperatorVerb)}"})
+            known = ", ".join(["status", *OperatorVerb, *RequestVerb])
+            visit.end({"ok": False, "error": f"unknown verb {verb!r}; known: {known}"})
 
     def _order(self, verb: OperatorVerb, visit: Visit) -> None:
         reason = str(visit.request.get("reason") or "").strip()
@@ -116,7 +123,7 @@ class AdminActor(TradingActor):
             visit.end({"ok": False, "error": f"{verb} needs a reason"})
             return
         command = OperatorCommand(
-            request_id=f"op-{self.epoch}-{self.incarnation}-{next(self._numbers)}",
+            request_id=self.next_request_id(),
             verb=verb,
             reason=reason,
             operator=str(visit.request.get("operator") or "unknown"),
@@ -216,15 +223,7 @@ class AdminActor(TradingActor):
             "error": error,
             "answer": proof or {},
         }
-        self.log.info(
-            "operator_command", verb=command.verb, what=what, operator=command.operator, reason=command.reason
-        )
-        try:
-            self._audit.write(self.clock.utc_ns(), entry)
-        except OSError as problem:
-            self.log.error("audit_not_written", error=str(problem))
-            return False
-        return True
+        return self.write_audit(entry)
 
     def on_undelivered(self, message: Undelivered, sender: object) -> None:
         """The operator's own timers repeat or give up; nothing is assumed here."""

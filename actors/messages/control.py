@@ -35,6 +35,52 @@ class OperatorCommand(Message):
     cancel_all: bool = False
 
 
+class RequestVerb(StrEnum):
+    """What an operator asks of one part, by name; which part that is, the admin knows."""
+
+    RESOLVE = "resolve"
+    PROTECT = "protect"
+    FLATTEN = "flatten"
+    RECONCILE = "reconcile"
+    FLOWS_ACCEPT = "flows_accept"
+    BASELINE_ACCEPT = "baseline_accept"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRequest(Message):
+    """admin -> one part: do this now. Repeated until a final answer comes, so it is done once per ``request_id``,
+    also when the part restarts in between.
+
+    ``target``: the order or symbol, empty where the verb has none. ``arguments``: name and text, by verb.
+    """
+
+    urgent: ClassVar[bool] = True
+    request_id: str
+    verb: RequestVerb
+    target: str
+    arguments: tuple[tuple[str, str], ...]
+    reason: str
+    operator: str
+
+    def argument(self, name: str) -> str:
+        """The text given for ``name``, empty when it was not given."""
+        return dict(self.arguments).get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorAnswer(Message):
+    """part -> admin: how a request stands. ``done`` False is progress; ``ok`` counts at the end only.
+
+    ``details``: name and text, shown to the operator as they are and kept in the audit file.
+    """
+
+    request_id: str
+    done: bool
+    ok: bool
+    text: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class StateChanged(Message):
     """watchdog -> admin: the state is persisted and leased (or why the command is refused)."""
