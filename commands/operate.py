@@ -7,8 +7,9 @@ import sys
 
 import orjson
 
+from actors.clock import SystemClock
+from actors.latch import create_latch
 from commands.ask import Json, NotRunningError, ask, operator
-from commands.latch import create_latch
 
 ANSWER_S = 90.0
 """Longer than the admin waits for proof."""
@@ -58,7 +59,7 @@ def _request(options: argparse.Namespace) -> Json:
 def _latch(options: argparse.Namespace) -> bool:
     """Latch the kill on disk; True when the disk refuses. The daemon is told to kill in any case."""
     try:
-        create_latch(options.data_dir / "KILL", options.reason, operator())
+        create_latch(options.data_dir / "KILL", options.reason, operator(), SystemClock().utc_ns())
     except OSError as error:
         print(f"warning: the kill is NOT latched for the next start: {error}", file=sys.stderr)
         return True

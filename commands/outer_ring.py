@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 from actors.clock import SystemClock
+from actors.latch import create_latch
 from actors.log import Log
 from actors.messages.health import Initialize, StopChild
 from commands import exits
 from commands.ask import Json, NotRunningError, ask, ask_once, say
 from commands.last_resort import cancel_entries
-from commands.latch import create_latch
 from commands.live import HEALTH_MAX_AGE_S, is_alive
 from commands.systemd import Notifier
 from commands.venue_process import EmbeddedSimulator
@@ -225,7 +225,7 @@ class OuterRing:
     def _latch(self) -> None:
         """Create the latch, and tell the daemon as well: a disk that refuses the file must not stop a kill."""
         try:
-            created = create_latch(self.settings.kill_file, "SIGUSR1", "signal")
+            created = create_latch(self.settings.kill_file, "SIGUSR1", "signal", SystemClock().utc_ns())
             self.log.critical("kill_latched", by="SIGUSR1", new=created)
         except OSError as error:
             self.log.critical("kill_not_latched", by="SIGUSR1", error=str(error))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from commands import durable
+from actors import durable
 from config.settings import DEFAULT_FOLDER, ConfigError, Settings, make_settings, read_folder
 
 EXCHANGE_KEYS = ("COINBASE_API_KEY", "COINBASE_API_SECRET", "COINBASE_KEY_FILE")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import orjson
 
+from actors import durable
 from actors.clock import NS_PER_S
-from commands import durable
 
 KEPT = 50
 

@@ -7,12 +7,12 @@ What cannot be read is never replaced by defaults: ``CorruptControlError`` means
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors import durable
 from actors.messages.control import OperatorCommand
 from actors.messages.health import BreakerName, BreakerState, TradingState
 from supervision.breakers import Breaker, Transition
@@ -103,7 +103,7 @@ class ControlStore:
         except sqlite3.Error as error:
             raise CorruptControlError(f"{path}: {error}") from error
         if not self._existed():
-            _write_marker(marker_path(path))
+            durable.create(marker_path(path), b"")
 
     def _existed(self) -> bool:
         return marker_path(self.path).exists() or unsaved_path(self.path).exists()
@@ -234,50 +234,3 @@ def set_aside(path: Path, utc_ns: int) -> Path:
     marker_path(path).unlink(missing_ok=True)
     unsaved_path(path).unlink(missing_ok=True)
     return target
-
-
-def latch_exists(path: Path) -> bool:
-    """Whether the kill latch is there. What cannot be looked at counts as there."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return not path.parent.is_dir()
-    except OSError:
-        return True
-    return True
-
-
-def create_latch(path: Path, text: str) -> None:
-    """Create the kill latch durably (file and folder fsynced); one that exists stays as it is. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    except FileExistsError:
-        return
-    try:
-        os.write(fd, text.encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    _sync_folder(path.parent)
-
-
-def remove_latch(path: Path) -> None:
-    """Remove the kill latch durably. Raises OSError."""
-    path.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _write_marker(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-    os.fsync(fd)
-    os.close(fd)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

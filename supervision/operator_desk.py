@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from actors.latch import create_latch, latch_exists, read_latch, remove_latch
 from actors.messages.control import OperatorCommand, OperatorVerb
 from actors.messages.health import TradingState
 from config.settings import Settings
@@ -17,11 +18,8 @@ from supervision.control_store import (
     ControlStore,
     CorruptControlError,
     OperatorStanding,
-    create_latch,
-    latch_exists,
     mark_saved,
     mark_unsaved,
-    remove_latch,
     set_aside,
     unsaved_path,
 )
@@ -107,13 +105,13 @@ class OperatorDesk:
         there = latch_exists(self._settings.kill_file)
         self.latched = there or self.standing.state is TradingState.KILLED
         if there and self.standing.state is not TradingState.KILLED:
-            text = _read_latch(self._settings.kill_file) or "kill file"
+            text = read_latch(self._settings.kill_file) or "kill file"
             self.standing = OperatorStanding(TradingState.KILLED, text, "file", now.utc_ns)
             self._standing_unsaved = True
             self.save((), now)
         elif not there and self.standing.state is TradingState.KILLED:
             try:
-                create_latch(self._settings.kill_file, self.standing.reason)
+                create_latch(self._settings.kill_file, self.standing.reason, self.standing.operator, now.utc_ns)
             except OSError as error:
                 self.error = f"the kill latch cannot be written: {error}"
 
@@ -198,7 +196,7 @@ class OperatorDesk:
         self.standing = self._standing_of(command, now)
         self._standing_unsaved = True
         try:
-            create_latch(self._settings.kill_file, f"{command.reason} (by {command.operator})\n")
+            create_latch(self._settings.kill_file, command.reason, command.operator, now.utc_ns)
         except OSError as error:
             self.error = f"the kill latch cannot be written: {error}"  # KILLED all the same
         else:
@@ -272,11 +270,3 @@ class OperatorDesk:
     def close(self) -> None:
         if self._store is not None:
             self._store.close()
-
-
-def _read_latch(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(200).decode(errors="replace").strip()
-    except OSError:
-        return ""

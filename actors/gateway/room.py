@@ -16,6 +16,7 @@ from actors.gateway.last_check import Grounds
 from actors.gateway.lock import GatewayLock
 from actors.gateway.outcomes import Outcome, Outcomes
 from actors.gateway.wire import Door, TlsContext, WireResult
+from actors.latch import latch_exists
 from actors.messages.health import BreakerName, BreakerSignal, Lease
 from actors.messages.trading import (
     CancelOrder,
@@ -152,20 +153,11 @@ class GatewayRoom(TradingActor):
             lease=self._lease,
             lease_max_age_s=settings.lease_max_age_s,
             quote_max_age_s=settings.quote_max_age_s,
-            kill_latched=self._kill_latched(),
+            kill_latched=latch_exists(self.settings.kill_file),
             lock_held=self._lock.held(),
             key_may_trade=self._key_checked and not self._key_forbidden,
             data_product=data_product,
         )
-
-    def _kill_latched(self) -> bool:
-        try:
-            self.settings.kill_file.stat()
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # a latch that cannot be looked at counts as set
-        return True
 
     # --- outcomes, results, breakers ---
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.clock import MovedClock
+from actors.latch import read_latch
 from actors.messages.control import ControlReport, OperatorCommand, OperatorVerb, StateChanged
 from actors.messages.health import (
     Alert,
@@ -405,7 +406,7 @@ def test_a_full_disk_stops_entries(tmp_path: Path) -> None:
 def test_kill_creates_the_latch_leases_killed_and_holds_over_restarts_until_release(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path).ready()
     assert daemon.order(OperatorVerb.KILL).state is KILLED
-    assert (tmp_path / "KILL").read_text().startswith("drill")
+    assert read_latch(tmp_path / "KILL") == "drill (by ada)"
     assert daemon.lease.state is KILLED
     assert not daemon.order(OperatorVerb.RESUME).accepted
     assert not daemon.order(OperatorVerb.REDUCE).accepted
