@@ -52,6 +52,7 @@ class ChangeDesk(GatewayRoom):
                 self._cancels_under_way.discard(message.client_order_id)
                 verdict = classify.cancel(answer_from(result), message.order_id)
                 self._end_cancel(message, verdict.kind, verdict.reason)
+                self._note_reason(verdict)
 
         self._dispatcher.put(
             Job(
@@ -95,6 +96,7 @@ class ChangeDesk(GatewayRoom):
             self._in_flight.discard(key)
             verdict = classify.edit(answer_from(result), message.order_id)
             self._end_edit(message, verdict.kind, verdict.reason)
+            self._note_reason(verdict)
 
         self._in_flight.add(key)
         self._dispatcher.put(

@@ -78,6 +78,11 @@ class VenueHealth:
             return self._say(BreakerName.REJECTIONS, True, f"{self._refused_in_a_row} refusals in a row: {reason}")
         return []
 
+    def note_unlisted(self, now_ns: int, reason: str) -> list[Finding]:
+        """The venue said no for a reason on no list: what else it will refuse, nobody knows."""
+        self._last_refusal_ns = now_ns
+        return self._say(BreakerName.REJECTIONS, True, f"refused for an unlisted reason: {reason}"[:200])
+
     def note_clock(self, tripped: bool, reason: str) -> list[Finding]:
         return self._say(BreakerName.CLOCK, tripped, reason)
 

@@ -8,18 +8,20 @@ from actors.actor import TradingActor
 from actors.clock import NS_PER_S
 from actors.egress import EgressLog, EgressWriter, Verb, boot_id, read_records
 from actors.gateway.budget import Budget
-from actors.gateway.classify import Answer
+from actors.gateway.classify import Answer, Verdict
 from actors.gateway.clock_check import ClockSample
 from actors.gateway.dispatch import Dispatcher, DoorPort, Job, Lane, LaneKind
 from actors.gateway.health import Finding, HealthLimits, VenueHealth
 from actors.gateway.last_check import Grounds
 from actors.gateway.lock import GatewayLock
 from actors.gateway.outcomes import Outcome, Outcomes
+from actors.gateway.reasons import is_listed
 from actors.gateway.wire import Door, TlsContext, WireResult
 from actors.latch import latch_exists
 from actors.messages.health import BreakerName, BreakerSignal, Lease
 from actors.messages.trading import (
     CancelOrder,
+    OutcomeKind,
 )
 
 EGRESS_FILE = "egress.log"
@@ -192,6 +194,12 @@ class GatewayRoom(TradingActor):
             private=self._with_key and job.endpoint not in PUBLIC_ENDPOINTS,
         )
         self._signal(changes)
+
+    def _note_reason(self, verdict: Verdict) -> None:
+        """A no for a reason that the venue's documents do not know stops entries for a while."""
+        if verdict.kind is OutcomeKind.REFUSED and not is_listed(verdict.reason):
+            self.log.warning("unlisted_reason", reason=verdict.reason)
+            self._signal(self._health.note_unlisted(self.clock.boot_ns(), verdict.reason))
 
     def _signal(self, findings: list[Finding]) -> None:
         for found in findings:

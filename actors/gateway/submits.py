@@ -90,6 +90,7 @@ class SubmitDesk(GatewayRoom):
         if verdict.kind in (OutcomeKind.DONE, OutcomeKind.REFUSED):
             refused = verdict.kind is OutcomeKind.REFUSED
             self._signal(self._health.note_submit(self.clock.boot_ns(), refused=refused, reason=verdict.reason))
+        self._note_reason(verdict)
         if result.egress_failed:
             self._signal([Finding(BreakerName.EGRESS, True, result.error)])
 
