@@ -153,6 +153,7 @@ class TrackerActor(TrackerReporting):
     def sweep(self) -> None:
         """Every working order is somewhere on its way: ask, cancel again, page."""
         self.say_unsaid()
+        self.look_at_rejections()
         if self._first_round:
             self._ask_first_round()
         for record in self.ledger.working():

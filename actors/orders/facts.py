@@ -26,7 +26,7 @@ from actors.messages.trading import (
     VenueOrder,
     VenueQuery,
 )
-from actors.orders import booking, exits, machine, unknowns
+from actors.orders import booking, exits, machine, rejections, unknowns
 from actors.orders.booking import Booked
 from actors.orders.ledger import Ledger
 from actors.orders.records import FillRecord, OrderRecord
@@ -162,8 +162,20 @@ class TrackerFacts(TrackerStopping):
         """Refused at once or failed after it was taken: both are tried again only after a wait."""
         self.log.warning("order_rejected", order=record.id, reason=record.reason)
         self.report_timing(record, 0)
+        self.look_at_rejections()
         if record.role is Role.PROTECTION and record.intent.kind is not OrderKind.LIMIT_IOC:
             self.note_protection_refused(record)
+
+    def look_at_rejections(self) -> None:
+        """Too many orders in a row that the venue would not have: entries stop until it has been quiet."""
+        limits = self.settings.gateway
+        row = rejections.in_a_row(self.ledger.newest_orders(rejections.LOOKED_AT * limits.rejections_trip))
+        quiet_ns = limits.rejections_quiet_s * NS_PER_S
+        if len(row) >= limits.rejections_trip and self.clock.utc_ns() - row[0].changed_utc_ns < quiet_ns:
+            text = f"{len(row)} orders in a row were refused or failed: {row[0].reason}"
+            self.trip(BreakerName.REJECTIONS, "*", text)
+        else:
+            self.untrip(BreakerName.REJECTIONS, "*", "no order in a row was refused any more")
 
     def on_cancel_outcome(self, outcome: CancelOutcome, sender: object) -> None:
         """DONE says that the request was taken, REFUSED may mean filled: in both cases the order is looked at."""
