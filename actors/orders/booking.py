@@ -106,6 +106,9 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
         booked.note(
             "absent_yet_seen", record.id, record.symbol, f"{record.id} was proven absent, yet the venue shows it"
         )
+    if view.status == "FAILED" and not machine.is_listed_reason(view.reject_reason):
+        # It failed, that much is certain; what it means for the next one, nobody here knows.
+        booked.note("unknown_reason", record.id, record.symbol, f"{record.id}: reject reason {view.reject_reason!r}")
     if facts.awaits_fills:
         booked.fetch_fills.add(view.order_id)
     if facts != record.facts:
@@ -129,6 +132,8 @@ def _contradiction(record: OrderRecord, view: VenueOrder) -> str:
         return f"size {view.base_size}, sent as {intent.base_size}"
     if view.filled_size > intent.base_size:
         return f"filled {view.filled_size} of {intent.base_size}"
+    if view.status == "FILLED" and 0 < view.filled_size < intent.base_size:
+        return f"FILLED, yet {view.filled_size} of {intent.base_size}"
     return ""
 
 

@@ -19,6 +19,7 @@ import orjson
 
 from actors.messages.market import ProductRules
 from actors.orders import positions, rows, schema
+from actors.orders.machine import require_growth
 from actors.orders.positions import Book
 from actors.orders.records import FillRecord, OrderRecord
 
@@ -221,7 +222,8 @@ class Ledger:
         self.event("order_intent", record.id, **row)
 
     def change_order(self, before: OrderRecord, after: OrderRecord, cause: str) -> None:
-        """Write ``after`` and an event with what became different."""
+        """Write ``after`` and an event with what became different; raises IllegalStepError if a fact was lost."""
+        require_growth(before.facts, after.facts)
         old, new = rows.order_to_row(before), rows.order_to_row(after)
         names = schema.ORDER_COLUMNS
         changed = {n: b for n, a, b in zip(names, old, new, strict=True) if a != b and n != "changed_utc_ns"}
@@ -313,6 +315,10 @@ class Ledger:
     def orders_since(self, since_utc_ns: int) -> list[OrderRecord]:
         """Every working order and every order created or changed at or after ``since_utc_ns``."""
         return self._orders("working=1 OR changed_utc_ns>=? OR created_utc_ns>=?", since_utc_ns, since_utc_ns)
+
+    def newest_orders(self, limit: int) -> list[OrderRecord]:
+        """The last ``limit`` intents, newest first."""
+        return list(reversed(self._orders("n > (SELECT COALESCE(MAX(n), 0) FROM orders) - ?", limit)))
 
     def has_fill(self, entry_id: str) -> bool:
         return self._db.execute("SELECT 1 FROM fills WHERE entry_id=?", (entry_id,)).fetchone() is not None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TypeVar
 
 from actors.messages.trading import OrderState, OutcomeKind, VenueOrder
 
 ZERO = Decimal(0)
+_Ranked = TypeVar("_Ranked")
 
 # Coinbase docs: there is no PARTIALLY_FILLED; a GTD past its end is CANCELLED or EXPIRED alike. An answer read
 # earlier can arrive later, therefore a status only ever moves to a higher rank.
@@ -27,13 +29,22 @@ _STATUS_RANK = {
     "CANCELLED": 7,
     "FILLED": 8,
 }
+# UNKNOWN_ORDER_STATUS is in the venue's list and in no rank: the venue itself does not know, so nothing follows.
 _FINAL = frozenset({"FAILED", "EXPIRED", "CANCELLED", "FILLED"})
 _TRIGGERS = frozenset({"", "UNKNOWN_TRIGGER_STATUS", "INVALID_ORDER_TYPE", "STOP_PENDING", "STOP_TRIGGERED"})
+_REJECT_REASONS = frozenset(
+    {"", "REJECT_REASON_UNSPECIFIED", "HOLD_FAILURE", "TOO_MANY_OPEN_ORDERS", "REJECT_REASON_INSUFFICIENT_FUNDS",
+     "RATE_LIMIT_EXCEEDED"}
+)  # fmt: skip
 _OUTCOME_RANK = {OutcomeKind.UNKNOWN: 1, OutcomeKind.NOT_SENT: 2, OutcomeKind.REFUSED: 3, OutcomeKind.DONE: 4}
 
 
 class UnknownVenueStatusError(ValueError):
     """The venue showed a status or trigger status that is on no list: nothing may be concluded from it."""
+
+
+class IllegalStepError(ValueError):
+    """Facts would have been taken back or replaced: no fact of an order ever is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,8 @@ class OrderFacts:
     @property
     def awaits_fills(self) -> bool:
         """The venue speaks of fills that are not booked yet."""
-        return self.filled < self.venue_filled or (self.venue_status == "FILLED" and self.filled == 0)
+        # FILLED means all of it, whatever size the answer told with it.
+        return self.filled < (self.size if self.venue_status == "FILLED" else self.venue_filled)
 
 
 def with_outcome(facts: OrderFacts, kind: OutcomeKind, order_id: str | None) -> OrderFacts:
@@ -112,6 +124,30 @@ def with_loss(facts: OrderFacts) -> OrderFacts:
 def with_absence(facts: OrderFacts) -> OrderFacts:
     """It is proven that the venue never had the order."""
     return replace(facts, absent=True)
+
+
+def is_listed_reason(reject_reason: str) -> bool:
+    """The venue lists this reason for a FAILED order."""
+    return reject_reason in _REJECT_REASONS
+
+
+def require_growth(before: OrderFacts, after: OrderFacts) -> None:
+    """Raise IllegalStepError unless ``after`` holds everything that ``before`` did."""
+    kept = (
+        before.size == after.size
+        and before.filled <= after.filled
+        and before.venue_filled <= after.venue_filled
+        and before.order_id in (None, after.order_id)
+        and _rank(_OUTCOME_RANK, before.outcome) <= _rank(_OUTCOME_RANK, after.outcome)
+        and _rank(_STATUS_RANK, before.venue_status) <= _rank(_STATUS_RANK, after.venue_status)
+    )
+    flags = ("submitted", "lost", "absent", "cancel_requested", "triggered")
+    if not kept or any(getattr(before, flag) and not getattr(after, flag) for flag in flags):
+        raise IllegalStepError(f"{before} must not become {after}")
+
+
+def _rank(ranks: dict[_Ranked, int], value: _Ranked | None) -> int:
+    return 0 if value is None else ranks[value]
 
 
 def state_of(facts: OrderFacts) -> OrderState:
