@@ -16,6 +16,7 @@ def dispatch(options: argparse.Namespace) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "start": _start,
         "status": _status,
+        "panic": _panic,
         "export": _export,
         "replay": _replay,
         "config": _config,
@@ -46,6 +47,12 @@ def _operate(options: argparse.Namespace) -> int:
     from commands.operate import operate
 
     return operate(options)
+
+
+def _panic(options: argparse.Namespace) -> int:
+    from commands.panic import panic
+
+    return panic(options)
 
 
 def _export(options: argparse.Namespace) -> int:

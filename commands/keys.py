@@ -12,15 +12,33 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 def problem_with_key_file(path: Path) -> str:
     """What is wrong with it, for people; empty when it can be used."""
+    return _unreadable(path) or exposure_of_key_file(path) or problem_with_key(path)
+
+
+def exposure_of_key_file(path: Path) -> str:
+    """Who else can read it; empty when nobody. Raises OSError."""
+    mode = path.stat().st_mode
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        return f"others can read it (mode {stat.S_IMODE(mode):o}): chmod 600 it"
+    return ""
+
+
+def _unreadable(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-        content = path.read_bytes()
+        path.read_bytes()
     except FileNotFoundError:
         return "no such file: download the key from the exchange and set COINBASE_KEY_FILE or venue.key_file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    if mode & (stat.S_IRGRP | stat.S_IROTH):
-        return f"others can read it (mode {stat.S_IMODE(mode):o}): chmod 600 it"
+    return ""
+
+
+def problem_with_key(path: Path) -> str:
+    """Why nothing can be signed with what it holds; empty when it can."""
+    unreadable = _unreadable(path)
+    if unreadable:
+        return unreadable
+    content = path.read_bytes()
     try:
         key = orjson.loads(content)
     except orjson.JSONDecodeError:

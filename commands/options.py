@@ -17,6 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     _status(commands)
     _operator_commands(commands)
     _requests(commands)
+    _panic(commands)
     _export(commands)
     _replay(commands)
     _config(commands)
@@ -96,6 +97,23 @@ def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     for parser in (resolve, protect, flatten, reconcile, flows, baseline):
         _data_dir(parser)
         parser.add_argument("--json", action="store_true")
+
+
+def _panic(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("panic", help="kill with the exchange key alone: daemon stopped, wedged or elsewhere")
+    parser.add_argument("--reason", default="panic", help="written into the latch")
+    parser.add_argument("--data-dir", type=Path, help="latch the kill there first (default: data, when it is there)")
+    parser.add_argument("--config-dir", type=Path, help="venue and order ids from this folder's app.yaml, policy.yaml")
+    parser.add_argument("--key-file", type=Path, help="the exchange key (default: COINBASE_KEY_FILE, venue.key_file)")
+    parser.add_argument("--family", help="first part of the client order ids to cancel (default: orders.family)")
+    parser.add_argument("--simulator-url", metavar="URL", help="the control URL of a simulator that runs apart")
+    parser.add_argument("--simulator-ca", metavar="FILE", type=Path, help="that simulator's CA file")
+    parser.add_argument("--for", dest="for_s", type=float, default=120.0, metavar="SECONDS", help="give up after this")
+    parser.add_argument("--since-hours", type=float, default=24.0, metavar="HOURS", help="look back this far")
+    parser.add_argument("--all", dest="cancel_all", action="store_true", help="cancel protection too")
+    parser.add_argument("--yes", action="store_true", help="needed with --all: positions are left naked")
+    parser.add_argument("--flatten", action="store_true", help="refused: what is owned is not known without the ledger")
+    parser.add_argument("--json", action="store_true")
 
 
 def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

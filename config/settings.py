@@ -142,10 +142,10 @@ class Settings(Section):
         raise KeyError(symbol)
 
 
-def read_folder(folder: Path) -> dict[str, object]:
-    """The raw sections of the three files; raises ConfigError for a missing file, bad YAML, a misplaced key."""
+def read_folder(folder: Path, files: Mapping[str, tuple[str, ...]] = FILES) -> dict[str, object]:
+    """The raw sections of the files; raises ConfigError for a missing file, bad YAML, a misplaced key."""
     merged: dict[str, object] = {}
-    for file_name, sections in FILES.items():
+    for file_name, sections in files.items():
         path = folder / file_name
         try:
             text = path.read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ _NS = 1_000_000_000
 _OTHER_ACCOUNTS = frozenset({"ACCOUNT_TYPE_VAULT", "ACCOUNT_TYPE_PERP_FUTURES"})
 # OPEN is to be asked alone and leaves out orders on their way in or out (Coinbase docs, observed). Read in the
 # order in which orders move on, so that none slips from a group not yet read into one already read.
-_OPEN_GROUPS = (("PENDING", "QUEUED", "EDIT_QUEUED"), ("OPEN",), ("CANCEL_QUEUED", "EDIT_QUEUED"))
+OPEN_GROUPS = (("PENDING", "QUEUED", "EDIT_QUEUED"), ("OPEN",), ("CANCEL_QUEUED", "EDIT_QUEUED"))
 
 
 class ReadError(Exception):
@@ -159,23 +159,32 @@ def _distinct(found: Rows, identity: str) -> Rows:
     return list({str(row.get(identity)): row for row in found}.values())
 
 
-def _list_orders(
+def order_rows(
     *, statuses: Sequence[str] = (), since_utc_ns: int | None = None
-) -> Generator[Step, WireResult, tuple[VenueOrder, ...]]:
+) -> Generator[Step, WireResult, Rows]:
+    """Every order of these statuses (all without any), as the venue writes it, from however many pages."""
     start = to_rfc3339(since_utc_ns) if since_utc_ns is not None else None
 
     def fetch(client: RESTClient, cursor: str | None) -> object:
         return client.list_orders(order_status=list(statuses) or None, start_date=start, limit=250, cursor=cursor)
 
-    found = yield from _settled(
-        lambda: _pages("list_orders", fetch, "orders", told_has_next=True), "order_id", "list_orders"
+    return (
+        yield from _settled(
+            lambda: _pages("list_orders", fetch, "orders", told_has_next=True), "order_id", "list_orders"
+        )
     )
+
+
+def _list_orders(
+    *, statuses: Sequence[str] = (), since_utc_ns: int | None = None
+) -> Generator[Step, WireResult, tuple[VenueOrder, ...]]:
+    found = yield from order_rows(statuses=statuses, since_utc_ns=since_utc_ns)
     return _read("list_orders", lambda: tuple(normalise.order(row) for row in found))
 
 
 def _open_orders() -> Reading:
     found: dict[str, VenueOrder] = {}
-    for group in _OPEN_GROUPS:
+    for group in OPEN_GROUPS:
         orders = yield from _list_orders(statuses=group)
         found.update({order.order_id: order for order in orders})
     return Findings(orders=tuple(found.values()))
