@@ -11,6 +11,7 @@ from actors.gateway.decimals import plain
 from actors.gateway.dispatch import Job, LaneKind
 from actors.gateway.room import GatewayRoom, answer_from
 from actors.gateway.wire import Recorded, WireCall, WireResult
+from actors.latch import latch_exists
 from actors.messages.health import TradingState
 from actors.messages.trading import (
     CancelOrder,
@@ -131,7 +132,7 @@ class ChangeDesk(GatewayRoom):
             return None
         lease = self._lease
         state = lease.state_of(message.symbol) if lease is not None else TradingState.HALTED
-        if self._kill_latched() or state.rank >= TradingState.HALTED.rank:
+        if latch_exists(self.settings.kill_file) or state.rank >= TradingState.HALTED.rank:
             return "state_halted"
         return None
 

@@ -148,6 +148,14 @@ def test_a_cancel_and_an_edit_reach_the_order(gateway: LiveHarness, venue: Simul
     gateway.until(lambda: booked(venue, mine)[0]["status"] == "CANCELLED")
 
 
+def test_an_exit_is_not_edited_while_the_kill_latch_is_there(gateway: LiveHarness) -> None:
+    gateway.settings.kill_file.touch()
+    gateway.deliver(edit(name("x"), "v-1", "0.01", "48000"))
+    gateway.until(lambda: [m for m in gateway.sent["tracker"] if isinstance(m, EditOutcome)])
+    edited = next(m for m in gateway.sent["tracker"] if isinstance(m, EditOutcome))
+    assert (edited.kind, edited.reason) == (OutcomeKind.NOT_SENT, "state_halted")
+
+
 def test_a_flood_of_cancels_goes_out_in_few_requests_and_each_is_answered(
     gateway: LiveHarness, venue: SimulatorProcess
 ) -> None:
