@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from actors.clock import SystemClock
@@ -57,9 +58,8 @@ def start(options: argparse.Namespace) -> int:
         if mode == "demo":
             venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)
             settings = with_venue(settings, venue)
-        settings, book, halt_reason = _begin(settings, log)
-        ring = OuterRing(settings, simulator, log, for_s=options.for_s, halt_reason=halt_reason, begun=begun)
-        return _run_tree(ring, settings, log, book)
+        ring = OuterRing(partial(_begin, settings, log), simulator, log, for_s=options.for_s, begun=begun)
+        return _run_trees(ring, log)
     except (Refused, SimulatorError, SocketDirectoryError) as error:
         return _refuse(str(error))
     except SystemRunning as error:
@@ -74,7 +74,7 @@ def start(options: argparse.Namespace) -> int:
         os.close(lock)
 
 
-def _begin(settings: Settings, log: Log) -> tuple[Settings, StartBook, str]:
+def _begin(settings: Settings, log: Log) -> tuple[Settings, str]:
     """Bump the epoch and write the start down, durably; why it must not trade by itself. Raises Refused."""
     limits = settings.supervision
     try:
@@ -85,16 +85,16 @@ def _begin(settings: Settings, log: Log) -> tuple[Settings, StartBook, str]:
         raise Refused(f"{settings.data_dir}: {error}") from error
     if halt_reason:
         log.critical("halted_start", why=halt_reason, way_out="look into the log and the crash folder, then resume")
-    return settings, book, halt_reason
+    return settings, halt_reason
 
 
-def _run_tree(ring: OuterRing, settings: Settings, log: Log, book: StartBook) -> int:
+def _run_trees(ring: OuterRing, log: Log) -> int:
     gc.collect()
     gc.freeze()  # what is imported stays shared by all processes of the tree
     code = ring.run()
-    if code in (exits.OK, exits.STOP_UNPROVEN):
+    if code in (exits.OK, exits.STOP_UNPROVEN) and ring.last_end_was_orderly:
         try:
-            book.end(settings.epoch)
+            StartBook(ring.settings.store_dir).end(ring.settings.epoch)
         except OSError as error:
             log.error("start_book_not_written", error=str(error))
     return code

@@ -41,6 +41,12 @@ def page(found: Mapping[str, object]) -> Iterable[str]:
     for problem in _items(found.get("problems")):
         yield f"  ! {problem}"
     yield f"  up {found['uptime_s']} s, epoch {found['epoch']}, build {found['build']}, config {found['config_hash']}"
+    tree = _map(found.get("tree"))
+    if tree.get("last_reason"):
+        yield (
+            f"  the whole tree was started anew {tree['last_restart_s_ago']} s ago: {tree['last_reason']} "
+            f"({tree['restarts']} times in {tree['window_s']} s, {tree['restarts_left']} left)"
+        )
     yield f"  lease age {found['lease_age_s']} s, metrics {found['metrics_url'] or 'not yet'}"
     yield ""
     yield f"{'actor':<18}{'pid':>8}{'incarn.':>9}{'restarts':>9}  {'state':<11}{'lag ms':>8}{'p99 ms':>8}  progress"

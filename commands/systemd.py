@@ -15,10 +15,28 @@ class Notifier:
         asked_us = environment.get("WATCHDOG_USEC", "")
         meant_for = environment.get("WATCHDOG_PID", "")
         ours = not meant_for or meant_for == str(os.getpid())
-        self.ping_interval_s = int(asked_us) / 2e6 if asked_us.isdigit() and ours and self._address else None
+        self._asked_us = int(asked_us) if asked_us.isdigit() and ours and self._address else None
+        self.ping_interval_s = None if self._asked_us is None else self._asked_us / 2e6
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        self._send(f"STATUS={status}")
+
+    def restarting(self, status: str, allowed_s: float) -> None:
+        """The tree is started anew: no ping is earned meanwhile, and that may take ``allowed_s`` since the last one.
+
+        WATCHDOG_USEC resets the limit at run time (sd_notify(3)); EXTEND_TIMEOUT_USEC would not move the watchdog.
+        Without it systemd would end this process in the middle of the last-resort cancel.
+        """
+        longer = "" if self._asked_us is None else f"\nWATCHDOG_USEC={max(self._asked_us, round(allowed_s * 1e6))}"
+        self._send(f"STATUS={status}{longer}")
+
+    def restarted(self, status: str) -> None:
+        """The new tree is ready: the configured limit holds again."""
+        back = "" if self._asked_us is None else f"\nWATCHDOG=1\nWATCHDOG_USEC={self._asked_us}"
+        self._send(f"STATUS={status}{back}")
 
     def ping(self) -> None:
         self._send("WATCHDOG=1")

@@ -6,7 +6,7 @@ import math
 
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.health import ChildState, HangSuspected, Heartbeat
-from config.paths import health_file
+from config.paths import tree_sign_file
 from supervision.children import Child
 from supervision.family import Family
 
@@ -71,17 +71,32 @@ class Judge(Family):
             self._kill(child, f"hung: no beat for {silent_s:.1f} s")
 
     def _touch_health(self) -> None:
-        """The outside's sign of life: earned while no child is silent beyond saving."""
-        now = self.clock.boot_ns()
-        silent = [
-            child.spec.name
-            for child in self.children.values()
-            if child.state is ChildState.RUNNING and child.silent_ns(now) > HEALTH_SILENCE_S * NS_PER_S
-        ]
+        """The sign of life for the outer ring: earned while no actor at all is silent beyond saving."""
+        silent = self._silent_below()
         if silent:
             self.log.error("no_sign_of_life", because=silent)
             return
         try:
-            health_file(self.settings.data_dir).touch()
+            tree_sign_file(self.settings.data_dir).touch()
         except OSError as error:
-            self.log.error("health file not written", error=str(error))
+            self.log.error("sign_of_life_not_written", error=str(error))
+
+    def _silent_below(self) -> list[str]:
+        """Children that should run and are silent for HEALTH_SILENCE_S, and supervisors that say so of theirs.
+
+        What is being restarted or was given up by its policy is its supervisor's matter and no silence.
+        """
+        now = self.clock.boot_ns()
+        return [
+            child.spec.name
+            for child in self.children.values()
+            if child.state is ChildState.RUNNING
+            and (child.silent_ns(now) > HEALTH_SILENCE_S * NS_PER_S or _counts_silent(child.beat))
+        ]
+
+    def progress(self) -> dict[str, int]:
+        return {**super().progress(), "silent_count": len(self._silent_below())}
+
+
+def _counts_silent(beat: Heartbeat | None) -> bool:
+    return beat is not None and dict(beat.progress).get("silent_count", 0) > 0

@@ -59,6 +59,8 @@ class DaemonSystem:
         self._admin_pidfd = os.pidfd_open(admin_pid)
         self._stopped: int | None = None
         self._early: deque[object] = deque()  # came while we waited for the admin
+        self.admin_answers = 0
+        """How often the admin has answered ``probe_admin``."""
 
     # --- talking ---
 
@@ -97,6 +99,10 @@ class DaemonSystem:
         self._transport.send(target, message)
         self._transport.run(TransmitOnly, 1.0)
 
+    def probe_admin(self) -> None:
+        """Ask the admin for a sign of life; ``receive`` counts the answer in ``admin_answers``."""
+        self._transport.send(self._admin, QueryExists())
+
     def receive(self, timeout_s: float) -> object | None:
         """The next message to this process, Undelivered notices included; None when none came in time."""
         deadline = time.monotonic() + timeout_s
@@ -112,7 +118,9 @@ class DaemonSystem:
 
     def _next(self, timeout_s: float) -> object | None:
         envelope = self._transport.run(None, timeout_s)
-        return envelope.message if isinstance(envelope, ReceiveEnvelope) else None
+        message = envelope.message if isinstance(envelope, ReceiveEnvelope) else None
+        self.admin_answers += isinstance(message, QueryAck)
+        return message
 
     # --- life and death ---
 

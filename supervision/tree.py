@@ -47,13 +47,18 @@ SUPERVISOR_MISSED_KILL_S = 2.0
 SUPERVISOR_STOP_S = 15.0
 
 
-def root_spec(settings: Settings, halt_reason: str = "") -> SupervisorSpec:
-    """The tree for this configuration. ``halt_reason``: why this start must not trade until an operator resumes."""
+def root_spec(
+    settings: Settings, halt_reason: str = "", *, restarts: tuple[int, ...] = (), restart_reason: str = ""
+) -> SupervisorSpec:
+    """The tree for this configuration. ``halt_reason``: why this start must not trade until an operator resumes.
+
+    ``restarts``: boot times, ns, at which the outer ring started the tree anew; ``restart_reason``: why it did last.
+    """
     return SupervisorSpec(
         "root",
         (
-            _branch(settings, "operations", ("metrics", "alerts", "admin", "crash_reporter")),
-            _worker(settings, "watchdog", "watchdog", {"halt_reason": halt_reason}),
+            _operations(settings, {"restarts": restarts, "restart_reason": restart_reason}),
+            _worker(settings, "watchdog", "watchdog", {"halt_reason": halt_reason, "restart_reason": restart_reason}),
             _branch(settings, "trading", ("tracker", "gateway", "risk", "reconciler")),
             _market(settings),
             _branch(settings, "decisions", ("strategist",)),
@@ -81,6 +86,17 @@ def _intensity(settings: Settings) -> Intensity:
 def _branch(settings: Settings, name: str, workers: tuple[str, ...]) -> ChildSpec:
     children = tuple(_worker(settings, worker, worker) for worker in workers)
     return _supervisor(settings, name, children)
+
+
+def _operations(settings: Settings, told: dict[str, object]) -> ChildSpec:
+    """``told``: what the outer ring did; the admin shows it."""
+    children = (
+        _worker(settings, "metrics", "metrics"),
+        _worker(settings, "alerts", "alerts"),
+        _worker(settings, "admin", "admin", told),
+        _worker(settings, "crash_reporter", "crash_reporter"),
+    )
+    return _supervisor(settings, "operations", children)
 
 
 def _market(settings: Settings) -> ChildSpec:

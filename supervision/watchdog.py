@@ -65,7 +65,8 @@ _URGENCY = {
 
 
 class WatchdogActor(TradingActor):
-    """Args: ``halt_reason`` (text, optional): why this start of the daemon must not trade until a resume."""
+    """Args: ``halt_reason`` (text, optional): why this start of the daemon must not trade until a resume.
+    ``restart_reason`` (text, optional): why the outer ring had to start the whole tree anew."""
 
     def restore(self) -> bool:
         watchdog = self.settings.watchdog
@@ -97,6 +98,9 @@ class WatchdogActor(TradingActor):
     def started(self) -> None:
         interval_s = self.settings.watchdog.lease_interval_s
         self._due_boot_ns = self.clock.boot_ns()
+        why = str(self.args.get("restart_reason", ""))
+        if why and self.incarnation == 1:
+            self._alert(Severity.PAGE, "tree_restarted", f"the whole tree was started anew: {why}")
         self.every("lease", interval_s, self._tick, first_s=0.0)
         self.every("report", 1.0, self._report)
         self.every("modes", self.settings.watchdog.product_mode_s, self._ask_modes, first_s=0.2)

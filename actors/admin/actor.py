@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from actors.admin.asking import AdminAsking
 from actors.admin.door import Door, Visit
-from actors.admin.status import Identity, Known, make_status
+from actors.admin.status import Identity, Known, TreeRestarts, make_status
 from actors.messages.control import (
     CancelProof,
     ControlReport,
@@ -54,6 +54,7 @@ class AdminActor(AdminAsking):
             data_dir=str(self.settings.data_dir),
             simulator_control_url=str(self.settings.venue.control_url or ""),
             started_utc_ns=self.clock.utc_ns(),
+            tree_restarts=self._tree_restarts(),
         )
         return True
 
@@ -64,6 +65,15 @@ class AdminActor(AdminAsking):
             lambda visit: events.put(lambda: self._receive_visit(visit)),
         )
         door.open()
+
+    def _tree_restarts(self) -> TreeRestarts:
+        limits, times = self.settings.supervision, self.args.get("restarts", ())
+        return TreeRestarts(
+            at_boot_ns=tuple(int(at) for at in times) if isinstance(times, tuple) else (),
+            limit=limits.root_restarts,
+            window_s=limits.root_restart_window_s,
+            reason=str(self.args.get("restart_reason", "")),
+        )
 
     def progress(self) -> dict[str, int]:
         return {"pending_count": len(self._pending) + len(self.asked)}

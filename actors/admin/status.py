@@ -36,6 +36,16 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class TreeRestarts:
+    """How often the outer ring started the whole tree anew: boot times, ns; at most ``limit`` within ``window_s``."""
+
+    at_boot_ns: tuple[int, ...]
+    limit: int
+    window_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What does not change while the daemon lives."""
 
@@ -46,6 +56,7 @@ class Identity:
     data_dir: str
     simulator_control_url: str
     started_utc_ns: int
+    tree_restarts: TreeRestarts
 
 
 def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int) -> Json:
@@ -72,6 +83,7 @@ def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int)
             {"symbol": symbol, "state": str(worse), "reason": reason}
             for symbol, worse, reason in (known.lease.per_symbol if known.lease else ())
         ],
+        "tree": _tree(identity.tree_restarts, now_boot_ns),
         "actors": actors,
         "breakers": breakers,
         "operator": _operator(known.control),
@@ -118,6 +130,17 @@ def _problems(
             found.append(f"{name} last reported {_age_s(said[1], now):.0f} s ago")
     found += [f"{p['symbol']} is NAKED" for p in _positions(known, now) if p["protection"] == "NAKED"]
     return found
+
+
+def _tree(restarts: TreeRestarts, now: int) -> Json:
+    recent = [at for at in restarts.at_boot_ns if now - at <= restarts.window_s * NS_PER_S]
+    return {
+        "restarts": len(recent),
+        "restarts_left": max(0, restarts.limit - len(recent)),
+        "window_s": restarts.window_s,
+        "last_restart_s_ago": _age_s(restarts.at_boot_ns[-1], now) if restarts.at_boot_ns else None,
+        "last_reason": restarts.reason,
+    }
 
 
 def _actors(trees: dict[str, tuple[TreeReport, int]], now: int) -> Iterable[Json]:

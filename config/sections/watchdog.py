@@ -63,7 +63,14 @@ class WatchdogSettings(Section):
 
 
 class SupervisionSettings(Section):
-    """Restart intensity of every supervisor and start deadlines, seconds."""
+    """Restart intensity of every supervisor and start deadlines, seconds.
+
+    root_restarts: how often the outer ring starts the whole tree anew within root_restart_window_s after it died or
+    hung, before the process ends with a distinct exit code; 0: never. The first at once, then after full jitter up to
+    root_backoff_first_s, doubling up to root_backoff_max_s. root_missed_kill_s: seconds without a beat of the root
+    after which the tree counts as hung. unclean_starts: that many starts within unclean_window_s that did not end in
+    order (a restart of the tree is a start) and the next one is HALTED until an operator resumes.
+    """
 
     max_restarts: int = Field(default=8, ge=0, le=1000)
     period_s: float = Field(default=30.0, gt=0, le=3600)
@@ -71,5 +78,10 @@ class SupervisionSettings(Section):
     stop_deadline_s: float = Field(default=5.0, gt=0, le=120)
     backoff_first_s: float = Field(default=0.05, ge=0, le=10)
     backoff_max_s: float = Field(default=5.0, gt=0, le=120)
+    root_restarts: int = Field(default=2, ge=0, le=100)
+    root_restart_window_s: float = Field(default=1800.0, gt=0, le=86_400)
+    root_backoff_first_s: float = Field(default=1.0, ge=0, le=60)
+    root_backoff_max_s: float = Field(default=5.0, gt=0, le=60)
+    root_missed_kill_s: float = Field(default=3.0, ge=1, le=60)
     unclean_starts: int = Field(default=3, ge=1)
     unclean_window_s: float = Field(default=1800.0, gt=0)

@@ -6,13 +6,26 @@ from decimal import Decimal
 
 import pytest
 
-from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, make_status
+from actors.admin.status import MARK_MAX_AGE_S, Known, make_status
 from actors.clock import NS_PER_S
 from actors.messages.market import GuardedQuote, Quote
 from actors.messages.trading import PnlBooks, PortfolioSnapshot, Position, Protection
 
 NOW = 1_000 * NS_PER_S
 ZERO = Decimal(0)
+MINUTE_NS = 60 * NS_PER_S
+RESTARTS = TreeRestarts((NOW - 12 * MINUTE_NS, NOW - MINUTE_NS), limit=2, window_s=600, reason="signal 9")
+IDENTITY = Identity("demo", "b", "c", 1, "", "", 1, RESTARTS)
+
+
+def test_restarts_of_the_whole_tree_are_shown_with_how_many_are_left() -> None:
+    assert make_status(Known(), IDENTITY, NOW, NOW)["tree"] == {
+        "restarts": 1,
+        "restarts_left": 1,
+        "window_s": 600,
+        "last_restart_s_ago": 60.0,
+        "last_reason": "signal 9",
+    }
 
 
 def holding() -> PortfolioSnapshot:
@@ -41,6 +54,6 @@ def test_a_position_is_valued_at_a_fresh_quote_only(age_s: float, bid: str | Non
     quote = Quote("BTC-USD", Decimal(101), Decimal(102), Decimal(1), Decimal(1), 1, quoted)
     known = Known(portfolio=(holding(), NOW))
     known.quotes["BTC-USD"] = GuardedQuote("BTC-USD", quote, (), quote.bid, Decimal(1), (), (), 1)
-    shown = make_status(known, Identity("demo", "b", "c", 1, "", "", 1), NOW, NOW)["positions"]
+    shown = make_status(known, IDENTITY, NOW, NOW)["positions"]
     assert isinstance(shown, list)
     assert [(one["bid"], one["unrealized"], one["quote_age_s"]) for one in shown] == [(bid, unrealized, age_s)]
