@@ -150,8 +150,7 @@ class TreeLife:
 
     def _lost(self, event: str, code: int, status: int) -> tuple[int, str]:
         self._log.critical(event, status=status)
-        what = f"exit code {status}" if status >= 0 else f"signal {-status}"
-        return code, f"the tree ended with {what}"
+        return code, f"the tree ended with {_words(status)}"
 
     def _receive(self, system: DaemonSystem, now: float) -> None:
         """The root's beats, the admin's answers, and the root's sign that everybody below it beats."""
@@ -250,3 +249,10 @@ class TreeLife:
             write = self._log.error
         kept = ("ok", "cancelled", "unproven", "still_open", "positions", "error", "text")
         write("stop_proof", **{key: answer[key] for key in kept if answer.get(key) not in (None, "", [])})
+
+
+def _words(status: int) -> str:
+    """What ended the admin: minus a signal for itself; its exit code is the root's, 128 and more for its signal."""
+    if status < 0:
+        return f"signal {-status}"
+    return f"signal {status - 128} of the root" if status > 128 else f"exit code {status}"

@@ -42,3 +42,14 @@ def test_without_systemd_nothing_happens() -> None:
     notifier = Notifier({})
     notifier.ready("RUN")
     assert notifier.ping_interval_s is None
+
+
+def test_a_restart_asks_for_a_longer_limit_and_gives_it_back(systemd: tuple[socket.socket, str]) -> None:
+    receiver, path = systemd
+    notifier = Notifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "10000000"})
+    notifier.restarting("restarting: hung", 75.0)
+    notifier.restarted("RUN")
+    assert receiver.recv(1000) == b"STATUS=restarting: hung\nWATCHDOG_USEC=75000000"
+    assert receiver.recv(1000) == b"STATUS=RUN\nWATCHDOG=1\nWATCHDOG_USEC=10000000"
+    Notifier({"NOTIFY_SOCKET": path}).restarting("restarting: hung", 75.0)
+    assert receiver.recv(1000) == b"STATUS=restarting: hung", "no watchdog was asked for"

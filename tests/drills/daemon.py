@@ -237,6 +237,34 @@ class Daemon:
         assert status is not None
         return Venue(status["simulator_control_url"])
 
+    # --- its processes ---
+
+    def admin_pid(self) -> int:
+        """Thespian's admin: the child of run.py that is not the simulator."""
+        assert self.process is not None
+        top = self.process.pid
+        return next(pid for pid in descendants(top) if parent_of(pid) == top and not is_simulator(pid))
+
+    def root_pid(self) -> int:
+        admin = self.admin_pid()
+        return next(pid for pid in descendants(admin) if parent_of(pid) == admin)
+
+    def tree_pids(self) -> set[int]:
+        """The admin and everything below it."""
+        admin = self.admin_pid()
+        return {admin, *descendants(admin)}
+
+    def gateways(self) -> list[int]:
+        """Living gateway processes below run.py, in whatever tree."""
+        return [pid for pid in self.pids() if name_of(pid) == "gateway" and not is_gone(pid)]
+
+    def zombies(self) -> list[int]:
+        return [pid for pid in self.pids() if state_of(pid) == "Z"]
+
+    def is_live(self) -> bool:
+        """What HEALTHCHECK says."""
+        return self.run("status", "--live").returncode == 0
+
     # --- ending ---
 
     def pids(self) -> set[int]:
@@ -277,6 +305,39 @@ def descendants(pid: int) -> set[int]:
                 found.add(child)
                 waiting.append(child)
     return found
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def parent_of(pid: int) -> int:
+    """0 when there is no such process any more."""
+    stat = _stat(pid)
+    return int(stat[1]) if stat else 0
+
+
+def state_of(pid: int) -> str:
+    """The kernel's letter: Z for a zombie, T for stopped; empty when it is gone."""
+    stat = _stat(pid)
+    return stat[0] if stat else ""
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_simulator(pid: int) -> bool:
+    try:
+        return b"-m\x00simulator" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def is_gone(pid: int) -> bool:

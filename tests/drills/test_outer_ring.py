@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,36 +10,110 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.drills.daemon import Daemon, SimulatorApart, Venue, against, config_folder, descendants, wait_for
+from tests.drills.daemon import (
+    Daemon,
+    Json,
+    SimulatorApart,
+    Venue,
+    against,
+    assert_books_agree,
+    config_folder,
+    is_gone,
+    wait_for,
+)
 from tests.drills.test_kill_switch import HELD, MANY, open_orders
 
 TREE_DIED = 77
 
 
-def test_when_the_root_dies_the_entries_are_cancelled_and_protection_stays(
-    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path
-) -> None:
-    bids = tuple(f"X{n:02d}-USD" for n in range(1, 6))
-    symbols = ",".join((*HELD[:2], *bids))
+def two_held_some_bids(
+    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path, **config: Json
+) -> tuple[Daemon, Venue]:
+    """A daemon with two protected positions and entries resting in five frozen markets."""
+    symbols = ",".join((*HELD[:2], *(f"X{n:02d}-USD" for n in range(1, 6))))
     venue_process = simulator("--symbols", symbols, "--frozen")
-    venue = Venue(venue_process.control_url)
-    config = config_folder(
-        tmp_path / "config", **{**MANY, "strategist": {**MANY["strategist"], "params": {"held": ",".join(HELD[:2])}}}
-    )
-    one = daemon(*against(venue_process), "--symbols", symbols, config=config)
+    strategist = {**MANY["strategist"], "params": {"held": ",".join(HELD[:2])}}
+    folder = config_folder(tmp_path / "config", **{**MANY, "strategist": strategist, **config})
+    one = daemon(*against(venue_process), "--symbols", symbols, config=folder)
     one.wait_run()
     one.wait_status(
         lambda s: len(s["positions"]) == 2 and all(p["protection"] == "PROTECTED" for p in s["positions"]),
         "2 protected positions",
         90,
     )
+    venue = Venue(venue_process.control_url)
     wait_for(lambda: len(open_orders(venue, "BUY")) >= 3, "resting entries", 60)
+    return one, venue
+
+
+def test_a_dead_root_costs_the_entries_alone_a_new_tree_takes_over_until_none_is_left(
+    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path
+) -> None:
+    one, venue = two_held_some_bids(daemon, simulator, tmp_path)
     stops = {order["order_id"] for order in open_orders(venue, "SELL")}
-    os.kill(root_of(one), signal.SIGKILL)
+    entries = {order["order_id"] for order in open_orders(venue, "BUY")}
+    tree = one.tree_pids()
+    os.kill(one.root_pid(), signal.SIGKILL)
+    wait_for(lambda: all(is_gone(pid) for pid in tree), "the tree to be gone", 1.0, 0.01)
+    status = one.wait_status(lambda s: s["epoch"] == 2 and s["ready"], "a new tree")
+    assert (status["tree"]["restarts"], status["tree"]["restarts_left"]) == (1, 1)
+    assert "signal 9" in status["tree"]["last_reason"]
+    assert not entries & {order["order_id"] for order in open_orders(venue, "BUY")}, "cancelled before the new tree"
+    assert {order["order_id"] for order in open_orders(venue, "SELL")} == stops, "protection stayed"
+    one.wait_run()
+    held = one.wait_status(lambda s: len(s["positions"]) == 2, "both positions taken up")
+    assert all(position["protection"] == "PROTECTED" for position in held["positions"])
+    assert one.run("halt", "--reason", "drill: compare").returncode == 0
+    assert_books_agree(one, venue)
+    assert one.run("resume", "--reason", "drill: go on").returncode == 0
+    lines = {line["event"]: line for line in one.log_lines() if line.get("actor") == "run"}
+    assert lines["last_resort"]["cancelled"] >= 3 and lines["last_resort"]["proven"]
+    assert lines["tree_restarting"]["left"] == 1
+    (record,) = (one.data / "crash").glob("*-root-1.json")
+    died = json.loads(record.read_text())
+    assert died["extra"]["recorded_by"] == "run" and "children_count" in died["extra"]["last_beat"]
+    wait_for(lambda: "started anew" in one.log.read_text(), "the page", 5)
+
+    os.kill(one.root_pid(), signal.SIGSTOP)
+    status = one.wait_status(lambda s: s["epoch"] == 3 and s["ready"], "a third tree after a hang")
+    assert status["tree"]["restarts_left"] == 0 and "root silent" in status["tree"]["last_reason"]
+    os.kill(one.admin_pid(), signal.SIGSEGV)
     assert one.process is not None
-    assert one.process.wait(30) == TREE_DIED, one.tail()
-    wait_for(lambda: not open_orders(venue, "BUY"), "the entries to be cancelled", 5)
+    assert one.process.wait(40) == TREE_DIED, one.tail()
+    assert not open_orders(venue, "BUY")
     assert {order["order_id"] for order in open_orders(venue, "SELL")} == stops
+
+    one.start()
+    status = one.wait_status(lambda s: s["ready"] and s["trading_state"] == "HALTED", "HALTED", 40)
+    assert "3 starts" in " ".join(status["reasons"]), "each tree that died was an unclean start"
+
+
+def test_signals_are_heeded_while_no_tree_lives(
+    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path
+) -> None:
+    one, venue = two_held_some_bids(daemon, simulator, tmp_path)
+    stops = {order["order_id"] for order in open_orders(venue, "SELL")}
+    assert one.process is not None
+    venue.fault("slow", delay_s=1.5, count=1000, match={"path": "/orders/historical/batch"})
+    os.kill(one.root_pid(), signal.SIGKILL)
+    wait_for(lambda: "tree_ended" in one.log.read_text(), "run.py to see the death", 5)
+    os.kill(one.process.pid, signal.SIGUSR1)
+    wait_for((one.data / "KILL").exists, "the latch", 1.0, 0.01)
+    assert "last_resort" not in {line["event"] for line in one.log_lines()}, "it latched during the last resort"
+    assert not one.is_live(), "HEALTHCHECK says that no tree lives"
+    venue.clear_faults()
+    one.wait_status(lambda s: s["epoch"] == 2 and s["trading_state"] == "KILLED", "a new tree that is killed")
+
+    venue.fault("slow", delay_s=1.0, count=1000, match={"path": "/orders/historical/batch"})
+    os.kill(one.root_pid(), signal.SIGKILL)
+    wait_for(lambda: one.log.read_text().count("tree_ended") == 2, "run.py to see the second death", 5)
+    os.kill(one.process.pid, signal.SIGTERM)
+    assert one.process.wait(30) == 0, one.tail()
+    assert one.log.read_text().count("tree_restarting") == 1, "no tree was started after SIGTERM"
+    assert not open_orders(venue, "BUY")
+    assert {order["order_id"] for order in open_orders(venue, "SELL")} == stops
+    starts = json.loads((one.data / "demo" / "starts.json").read_text())
+    assert [start["clean"] for start in starts] == [False, False], "both trees died, whatever ended the process"
 
 
 def test_no_zombie_stays_below_the_daemon(daemon: Callable[..., Daemon]) -> None:
@@ -51,9 +126,7 @@ def test_no_zombie_stays_below_the_daemon(daemon: Callable[..., Daemon]) -> None
             lambda s, name=name, pid=pid: any(a["name"] == name and a["pid"] not in (0, pid) for a in s["actors"]),
             f"{name} to be back",
         )
-    assert one.process is not None
-    top = one.process.pid
-    wait_for(lambda: not [pid for pid in descendants(top) if is_zombie(pid)], "all zombies to be reaped", 10)
+    wait_for(lambda: not one.zombies(), "all zombies to be reaped", 10)
 
 
 def test_three_unclean_starts_begin_halted_until_an_operator_resumes(daemon: Callable[..., Daemon]) -> None:
@@ -68,7 +141,7 @@ def test_three_unclean_starts_begin_halted_until_an_operator_resumes(daemon: Cal
     one.wait_run()
 
 
-def test_systemd_hears_ready_and_earned_pings_and_stopping(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+def test_systemd_hears_ready_earned_pings_a_restart_and_stopping(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(path)
@@ -76,30 +149,24 @@ def test_systemd_hears_ready_and_earned_pings_and_stopping(daemon: Callable[...,
         one = daemon(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"})
         assert receiver.recv(1000).startswith(b"READY=1")
         assert receiver.recv(1000) == b"WATCHDOG=1"
-        os.kill(root_of(one), signal.SIGSTOP)  # no sign of life, so no ping is earned
-        drain_until_silent(receiver)
+        os.kill(one.root_pid(), signal.SIGSTOP)  # no sign of life, so no ping is earned
+        longer = hear(receiver, b"WATCHDOG_USEC=75000000")
+        assert b"restarting" in longer
+        assert b"WATCHDOG=1" not in longer
+        back = receiver.recv(1000)
+        assert back.endswith(b"WATCHDOG=1\nWATCHDOG_USEC=2000000"), "nothing between: no ping without a tree"
+        assert one.status()["epoch"] == 2
+        assert receiver.recv(1000) == b"WATCHDOG=1"
         assert one.process is not None
-        assert one.process.wait(30) == 76, one.tail()
+        one.process.send_signal(signal.SIGTERM)
+        hear(receiver, b"STOPPING=1")
+        assert one.process.wait(40) == 0, one.tail()
 
 
-def drain_until_silent(receiver: socket.socket) -> None:
-    """Pings end: the last one is older than the ping interval, and only STOPPING follows."""
-    receiver.settimeout(20)
+def hear(receiver: socket.socket, what: bytes) -> bytes:
+    """The first datagram that holds ``what``; pings may come before it."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if receiver.recv(1000).startswith(b"STOPPING=1"):
-            return
-    raise AssertionError("pings went on though the root was stopped")
-
-
-def root_of(daemon: Daemon) -> int:
-    """The root is the parent of the supervisors."""
-    pid = daemon.actor("trading")["pid"]
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return False
+        if what in (text := receiver.recv(1000)):
+            return text
+    raise AssertionError(f"systemd never heard {what!r}")

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills.daemon import Daemon, config_folder, descendants, is_gone, wait_for
+from tests.drills.daemon import (
+    Daemon,
+    assert_books_agree,
+    config_folder,
+    descendants,
+    is_gone,
+    is_simulator,
+    wait_for,
+)
 
 WORKERS = (
     "metrics", "alerts", "admin", "crash_reporter", "watchdog", "tracker", "gateway", "risk", "reconciler",
@@ -19,16 +27,8 @@ WORKERS = (
 )  # fmt: skip
 
 
-def gateways(daemon: Daemon) -> list[int]:
-    found = []
-    for pid in daemon.pids():
-        try:
-            with open(f"/proc/{pid}/comm") as file:
-                if file.read().strip() == "gateway":
-                    found.append(pid)
-        except OSError:
-            continue
-    return [pid for pid in found if not is_gone(pid)]
+def wait_gone(pids: set[int], seconds: float) -> None:
+    wait_for(lambda: all(is_gone(pid) for pid in pids), "the processes below to be gone", seconds, 0.01)
 
 
 def back(daemon: Daemon, name: str, pid: int, seconds: float = 20.0) -> None:
@@ -46,40 +46,93 @@ def test_each_actor_is_replaced_after_sigkill_and_trading_goes_on(daemon: Callab
         pid = one.actor(name)["pid"]
         os.kill(pid, signal.SIGKILL)
         back(one, name, pid)
-        assert len(gateways(one)) <= 1
+        assert len(one.gateways()) <= 1
     one.wait_run()
     assert list((one.data / "crash").glob("*.json")) or list((one.data / "crash").glob("**/*.json"))
 
 
-@pytest.mark.parametrize("name", ["operations", "trading", "market", "decisions"])
-def test_a_killed_supervisor_takes_its_subtree_along_within_a_second(daemon: Callable[..., Daemon], name: str) -> None:
+def test_each_supervisor_is_replaced_with_its_subtree_after_sigkill_segfault_and_hang(
+    daemon: Callable[..., Daemon],
+) -> None:
     one = daemon()
     one.wait_run()
-    pid = one.actor(name)["pid"]
-    below = descendants(pid)
-    assert below
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: all(is_gone(child) for child in below), "the subtree to be gone", 1.0, 0.01)
-    back(one, name, pid)
-    one.wait_run()
-    assert len(gateways(one)) == 1
+    for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP):
+        for name in ("operations", "trading", "market", "decisions"):
+            pid = one.actor(name)["pid"]
+            below = descendants(pid)
+            assert below
+            os.kill(pid, number)
+            if number != signal.SIGSTOP:
+                wait_for(
+                    lambda below=below: all(is_gone(child) for child in below), "the subtree to be gone", 1.0, 0.01
+                )
+            back(one, name, pid)
+            wait_for(lambda below=below: all(is_gone(child) for child in below), "the old subtree to be gone", 5)
+            assert len(one.gateways()) <= 1
+        one.wait_run(120)
+    assert len(one.gateways()) == 1
+    wait_for(lambda: not one.zombies(), "all zombies to be reaped", 10)
+    assert one.status()["tree"]["restarts"] == 0
 
 
-@pytest.mark.parametrize("who", ["run.py", "admin", "root"])
-def test_when_the_top_dies_everything_is_gone_within_a_second(daemon: Callable[..., Daemon], who: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=["SIGKILL", "SIGSEGV"])
+def test_when_run_py_dies_everything_is_gone_within_a_second(
+    daemon: Callable[..., Daemon], number: signal.Signals
+) -> None:
     one = daemon()
     one.wait_run()
     assert one.process is not None
-    everything = one.pids()
-    top = one.process.pid
-    system_admin = next(pid for pid in descendants(top) if parent_of(pid) == top and not is_simulator(pid))
-    root = next(pid for pid in descendants(top) if parent_of(pid) == system_admin)
-    os.kill({"run.py": top, "admin": system_admin, "root": root}[who], signal.SIGKILL)
-    tree = {pid for pid in everything if not is_simulator(pid) and pid != top}
+    everything, tree = one.pids(), one.tree_pids()
+    os.kill(one.process.pid, number)
     wait_for(lambda: all(is_gone(pid) for pid in tree), "the tree to be gone", 1.0, 0.01)
-    code = one.process.wait(20)
-    assert code == (-signal.SIGKILL if who == "run.py" else 77), one.tail()
+    assert one.process.wait(20) == -number, one.tail()
     wait_for(lambda: all(is_gone(pid) for pid in everything), "the simulator to be gone too", 10)
+
+
+def test_root_and_admin_are_killed_fault_and_hang_and_each_time_a_new_tree_comes_up(
+    daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    often = {"root_restarts": 6, "root_backoff_first_s": 0.1, "unclean_starts": 7}
+    one = daemon(config=config_folder(tmp_path / "config", supervision=often))
+    one.wait_run()
+    assert one.process is not None
+    top, venue = one.process.pid, [pid for pid in one.pids() if is_simulator(pid)]
+    epoch = 1
+    for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP):
+        for who in ("root", "admin"):
+            old = one.tree_pids()
+            os.kill(one.root_pid() if who == "root" else one.admin_pid(), number)
+            if number != signal.SIGSTOP:
+                wait_for(lambda old=old: all(is_gone(pid) for pid in old), "the tree to be gone", 1.0, 0.01)
+            epoch += 1
+            one.wait_status(lambda s, epoch=epoch: s["epoch"] == epoch and s["ready"], f"epoch {epoch} to be ready")
+            assert all(is_gone(pid) for pid in old), f"{who} got {number}"
+            assert len(one.gateways()) == 1
+            assert not one.zombies()
+    one.wait_run()
+    assert one.process.pid == top and one.process.poll() is None
+    assert [pid for pid in one.pids() if is_simulator(pid)] == venue, "the embedded simulator stayed up"
+    assert one.status()["tree"]["restarts_left"] == 0
+    assert one.is_live()
+
+
+def test_a_stopped_run_py_is_seen_from_outside_and_goes_on_where_it_was(daemon: Callable[..., Daemon]) -> None:
+    one = daemon()
+    one.wait_run()
+    assert one.process is not None
+    old = one.tree_pids()
+    os.kill(one.process.pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: not one.is_live(), "HEALTHCHECK to say that nobody watches over the tree", 15)
+        assert one.status()["trading_state"] == "RUN", "the tree trades on: its own watchdog holds the lease"
+        os.kill(one.root_pid(), signal.SIGKILL)
+        os.kill(one.process.pid, signal.SIGUSR1)
+        wait_for(lambda: all(is_gone(pid) for pid in old), "the tree to die with its root all the same", 1.0, 0.01)
+    finally:
+        os.kill(one.process.pid, signal.SIGCONT)
+    one.wait_status(lambda s: s["epoch"] == 2 and s["trading_state"] == "KILLED", "a new tree that heeds the signal")
+    wait_for(one.is_live, "HEALTHCHECK to say alive", 10)
+    assert_books_agree(one, one.venue)
 
 
 @pytest.mark.parametrize("name", ["feed", "risk", "gateway", "tracker", "watchdog", "strategist"])
@@ -118,22 +171,6 @@ def posts(requests: list[dict]) -> int:
     return sum(1 for r in requests if r.get("method") == "POST" and str(r.get("path", "")).endswith("/orders"))
 
 
-def parent_of(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rsplit(")", 1)[1].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def is_simulator(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"-m\x00simulator" in file.read()
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGSEGV], ids=["SIGSTOP", "SIGSEGV"])
 def test_each_actor_is_replaced_after_a_hang_and_after_a_segmentation_fault(
     daemon: Callable[..., Daemon], number: signal.Signals
@@ -145,44 +182,8 @@ def test_each_actor_is_replaced_after_a_hang_and_after_a_segmentation_fault(
         os.kill(pid, number)
         back(one, name, pid)
         assert is_gone(pid)
-        assert len(gateways(one)) <= 1
+        assert len(one.gateways()) <= 1
     one.wait_run(120)
-
-
-@pytest.mark.parametrize("name", ["operations", "trading", "market", "decisions"])
-def test_a_stopped_supervisor_is_killed_with_its_subtree_and_comes_back(
-    daemon: Callable[..., Daemon], name: str
-) -> None:
-    one = daemon()
-    one.wait_run()
-    pid = one.actor(name)["pid"]
-    below = descendants(pid)
-    os.kill(pid, signal.SIGSTOP)
-    back(one, name, pid)
-    wait_for(lambda: all(is_gone(child) for child in below), "the old subtree to be gone", 5)
-    one.wait_run(120)
-    assert len(gateways(one)) == 1
-
-
-@pytest.mark.parametrize("who", ["root", "admin"])
-def test_a_stopped_top_is_noticed_and_everything_ended_with_a_distinct_code(
-    daemon: Callable[..., Daemon], who: str
-) -> None:
-    one = daemon()
-    one.wait_run()
-    assert one.process is not None
-    top = one.process.pid
-    everything = one.pids()
-    admin = next(pid for pid in descendants(top) if parent_of(pid) == top and not is_simulator(pid))
-    root = next(pid for pid in descendants(top) if parent_of(pid) == admin)
-    os.kill({"root": root, "admin": admin}[who], signal.SIGSTOP)
-    if who == "admin":
-        # It carries no trading and no heartbeat: it is missed when something above or below it dies.
-        os.kill(root, signal.SIGKILL)
-        assert one.process.wait(40) in (76, 77), one.tail()
-    else:
-        assert one.process.wait(40) == 76, one.tail()
-    wait_for(lambda: all(is_gone(pid) for pid in everything), "everything to be gone", 10)
 
 
 def test_a_part_that_keeps_dying_is_given_up_by_its_own_policy(daemon: Callable[..., Daemon], tmp_path: Path) -> None:

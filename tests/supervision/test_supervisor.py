@@ -162,7 +162,33 @@ def test_a_millisecond_handler_behind_three_thousand_messages_shows_as_lag(grow:
     wait_for(lambda: any(line.startswith("one ") for line in tree.notes("lag")), "the lag to show")
 
 
-def test_health_is_touched_while_the_tree_lives(grow: Callable[..., Tree], tmp_path: Path) -> None:
-    tree = grow(part("one"))
-    tree.up("one")
-    wait_for(lambda: (tmp_path / "health").exists(), "the health file")
+def test_the_root_gives_a_sign_of_life_only_while_everybody_below_beats(
+    grow: Callable[..., Tree], tmp_path: Path
+) -> None:
+    sign = tmp_path / "health.tree"
+    tree = grow(branch("sup", part("one", missed_kill_s=60.0)))
+    one = tree.up("one")
+    wait_for(sign.exists, "the sign of life")
+    os.kill(one.pid, signal.SIGSTOP)  # its own supervisor looks away for a minute: nobody may call that healthy
+
+    def silent() -> bool:
+        return time.time() - sign.stat().st_mtime > 1.5
+
+    wait_for(silent, "the sign to be withheld")
+    os.kill(one.pid, signal.SIGCONT)
+    wait_for(lambda: not silent(), "the sign to come back")
+
+
+def test_the_admin_answers_the_process_above_it_and_a_stopped_one_does_not(grow: Callable[..., Tree]) -> None:
+    system = grow(part("one")).system
+
+    def answered() -> bool:
+        before = system.admin_answers
+        system.probe_admin()
+        while system.receive(0.2) is not None:
+            pass  # the root's beats
+        return system.admin_answers > before
+
+    assert answered()
+    os.kill(system.admin_pid, signal.SIGSTOP)
+    assert not answered()

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from actors.admin.status import MARK_MAX_AGE_S, Known, make_status
+from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, TreeRestarts, make_status
 from actors.clock import NS_PER_S
 from actors.messages.market import GuardedQuote, Quote
 from actors.messages.trading import PnlBooks, PortfolioSnapshot, Position, Protection
