@@ -108,6 +108,8 @@ def _show_end(answer: Json) -> None:
         print(f"  {name}: {text}")
     if "cancelled" in answer:
         print(f"  cancelled {answer['cancelled']}, unproven {answer['unproven']}")
+        if answer.get("text") not in (None, "", "proven"):
+            print(f"  {answer['text']}")
     for position in _list(answer.get("positions")):
         if isinstance(position, dict):
             stop = f", stop at {position['stop_price']}" if position.get("stop_price") else ""

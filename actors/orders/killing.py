@@ -42,10 +42,19 @@ class StopRun:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One look at the venue: open orders and all statuses, both complete. ``open_ids``: client ids still open."""
+    """One look at the venue: open orders and all statuses, both complete. ``open_ids``: client ids still open.
+
+    ``doomed``: without a ledger, order ids of everything that must not rest, open or over; one that the look before
+    did not show was sent in between, by somebody whose intents nobody knows.
+    """
 
     asked_boot_ns: int
     open_ids: tuple[str, ...]
+    doomed: frozenset[str] = frozenset()
+
+    def follows(self, first: Listing) -> bool:
+        """Whether both together can prove something."""
+        return not first.open_ids and self.doomed <= first.doomed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, 
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import Side
 from actors.messages.trading import CancelOrder, Protection, QueryKind, Role, VenueAnswer, VenueOrder
-from actors.orders import exits, killing
+from actors.orders import blind, exits, killing
 from actors.orders.arming import TrackerArming
 from actors.orders.exits import Handover
 from actors.orders.killing import Listing, StopRun, Verdict
@@ -72,6 +72,7 @@ class TrackerStopping(TrackerArming):
             now_utc = self.clock.utc_ns()
             working = self.ledger.working()
             oldest = min((one.intent.created_utc_ns for one in working), default=now_utc)
+            oldest = now_utc - blind.LOOK_BACK_NS if self.unusable else oldest
             known = StopRun(request_id, flatten, cancel_all, self.ledger.head, now_utc, oldest - MARGIN_NS)
             body = known.to_json()
             self.write(lambda ledger: ledger.put_document("stops", request_id, body))
@@ -148,7 +149,7 @@ class TrackerStopping(TrackerArming):
             self._listings.pop(run.request_id, None)  # what was listed before the last order ended proves nothing
         elif not verdict.complete:
             self._look(run)
-        if verdict.complete and not self.unusable:
+        if verdict.complete and not (self.unusable and run.flatten):
             run = replace(run, complete=True)
             body = run.to_json()
             if not self.write(lambda ledger: ledger.put_document("stops", run.request_id, body)):
@@ -197,7 +198,8 @@ class TrackerStopping(TrackerArming):
             if answer.ok and first is not None:
                 asked, names = first
                 names |= self._open_names(run, answer.orders)
-                self._listed(run, Listing(min(asked, answer.asked_boot_ns), tuple(sorted(names))))
+                doomed = frozenset(one.order_id for one in self._doomed_unbooked(run, answer.orders))
+                self._listed(run, Listing(min(asked, answer.asked_boot_ns), tuple(sorted(names)), doomed))
 
         def first(answer: VenueAnswer) -> None:
             if answer.ok:
@@ -210,6 +212,11 @@ class TrackerStopping(TrackerArming):
 
     def _open_names(self, run: StopRun, orders: tuple[VenueOrder, ...]) -> set[str]:
         """Own orders the venue shows open that should be gone; those the ledger lacks are cancelled by order id."""
+        if self.unusable:
+            strays = blind.still_open(self._doomed_unbooked(run, orders))
+            for view in strays:
+                self._cancel_stray(view)
+            return {view.client_order_id for view in strays}
         orders_settings = self.settings.orders
         spared = frozenset(
             one.id for one in self.ledger.working() if one.role is Role.EXIT
@@ -230,6 +237,12 @@ class TrackerStopping(TrackerArming):
                 self._cancel_stray(view)
         return names
 
+    def _doomed_unbooked(self, run: StopRun, orders: tuple[VenueOrder, ...]) -> list[VenueOrder]:
+        """Without a ledger: what the stop forbids, of any instance and start."""
+        if not self.unusable:
+            return []
+        return blind.doomed(orders, self.settings.orders.family, cancel_all=run.cancel_all)
+
     def _cancel_stray(self, view: VenueOrder) -> None:
         now = self.clock.boot_ns()
         sent = self._stray_cancels.get(view.order_id)
@@ -243,7 +256,7 @@ class TrackerStopping(TrackerArming):
         if self._blocking(run):
             return
         known = self._listings.get(run.request_id, [])
-        clean = [*known[:1], listing] if known and not known[0].open_ids else [listing]
+        clean = [*known[:1], listing] if known and listing.follows(known[0]) else [listing]
         self._listings[run.request_id] = clean if not listing.open_ids else [listing]
         self.push_stop(run)
 
@@ -259,11 +272,13 @@ class TrackerStopping(TrackerArming):
         self._told[run.request_id] = (now, 0 if complete else verdict.unproven + 1)
         text = "proven" if complete else f"{verdict.unproven} unproven"
         if self.unusable:
-            text = f"the ledger is unusable, positions are not known: {self.unusable}"
+            text = blind.what_is_known(self.unusable, complete=complete, flatten=run.flatten)
+        elif self.write_failing and not complete:
+            text = f"{text}; the ledger cannot be written: {self.write_failing}"
         proof = CancelProof(
             request_id=run.request_id,
             complete=complete,
-            cancelled=run.cancelled,
+            cancelled=run.cancelled + (len(self._stray_cancels) if self.unusable else 0),
             unproven=verdict.unproven,
             still_open=verdict.still_open,
             positions=self.position_proofs(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -144,12 +145,17 @@ def test_in_a_kill_lost_protection_is_placed_again(desk: Desk) -> None:
     assert [order.side for order in desk.venue.open()] == ["SELL"]
 
 
-def test_with_a_deleted_ledger_nothing_is_ordered_and_open_entries_are_still_cancelled(desk: Desk) -> None:
-    entry = next(order for order in desk.venue.open() if order.side == "BUY")
+def without_ledger(desk: Desk) -> None:
+    """The ledger is deleted and the tracker starts anew."""
     desk.kill()
     desk.settings.store_dir.joinpath("ledger.db").unlink()
     desk.harness = desk._make()
     desk.harness.start()
+
+
+def test_with_a_deleted_ledger_nothing_is_ordered_and_open_entries_are_still_cancelled(desk: Desk) -> None:
+    entry = next(order for order in desk.venue.open() if order.side == "BUY")
+    without_ledger(desk)
     desk.lease(TradingState.KILLED)
     desk.settle()
     assert not desk.snapshot().ready
@@ -159,3 +165,36 @@ def test_with_a_deleted_ledger_nothing_is_ordered_and_open_entries_are_still_can
     desk.lease(TradingState.RUN)
     desk.approve()
     assert [one.code for one in desk.harness.take("risk") if hasattr(one, "code")] == ["ledger"]
+
+
+def test_with_a_deleted_ledger_two_listings_prove_what_is_open_and_nothing_about_positions(desk: Desk) -> None:
+    without_ledger(desk)
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.pass_time(6)
+    final = proofs(desk)[-1]
+    assert (final.complete, final.unproven, final.still_open, final.positions) == (True, 0, (), ())
+    assert "positions are not known" in final.text and "listings alone" in final.text
+    assert final.cancelled == 1
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_with_a_deleted_ledger_orders_of_every_instance_and_start_are_ours(desk: Desk) -> None:
+    (entry,) = (order for order in desk.venue.open() if order.side == "BUY")
+    desk.venue.orders[entry.order_id] = replace(entry, client_order_id="td-b-77-e-1")
+    without_ledger(desk)
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.pass_time(8)
+    assert desk.venue.orders[entry.order_id].status == "CANCELLED"
+    assert proofs(desk)[-1].complete
+
+
+def test_with_a_deleted_ledger_a_flatten_is_never_told_as_done(desk: Desk) -> None:
+    without_ledger(desk)
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command(flatten=True))
+    desk.pass_time(10)
+    assert not any(one.complete for one in proofs(desk) if one.request_id == "k-1")
+    assert "nothing is sold" in proofs(desk)[-1].text
+    assert [order.side for order in desk.venue.open()] == ["SELL"]
