@@ -202,8 +202,7 @@ class TrackerArming(TrackerWire):
             return
         if self.ledger.working(symbol):
             return
-        after = replace(book, trip_start=book.realized)
-        if self.write(lambda ledger: ledger.put_book(after)):
+        if self.write(lambda ledger: ledger.close_trip(symbol)):
             self.close_trip(symbol, book.realized - book.trip_start, "dust")
 
     def close_trip(self, symbol: str, realized: Decimal, reason: str) -> None:

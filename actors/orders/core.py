@@ -48,13 +48,15 @@ class TrackerCore(TradingActor):
         """Open the books of this mode, or come up unusable and say so; a lock still held is a crash."""
         path = self.settings.store_dir / "ledger.db"
         try:
-            self.ledger = Ledger.open(path)
+            self.ledger = Ledger.open(path, self.clock.utc_ns())
         except LedgerLockedError:
             raise  # the former incarnation is not gone yet: the supervisor starts us again
         except LedgerError as error:
             self.unusable = str(error)
             self.log.critical("ledger_unusable", error=self.unusable)
             return
+        for note in self.ledger.notes:
+            self.log.warning("ledger_note", note=note)
         self.rules = self.ledger.rules()
 
     def write(self, work: Callable[[Ledger], None]) -> bool:

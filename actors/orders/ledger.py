@@ -11,19 +11,19 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from decimal import Decimal, localcontext
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
 
 from actors.messages.market import ProductRules
-from actors.orders import positions, rows, schema
+from actors.orders import events, migration, positions, rows, schema, snapshots, verification
 from actors.orders.machine import require_growth
 from actors.orders.positions import Book
 from actors.orders.records import FillRecord, OrderRecord
 
-ZERO = Decimal(0)
+WAY_OUT = "restore a backup (run.py restore), then reconcile"
 
 
 class LedgerError(Exception):
@@ -62,25 +62,31 @@ class Ledger:
         self._lock_fd = lock_fd
         self._stamp: tuple[int, int, int, str] | None = None
         self._files: dict[Path, tuple[int, int]] = {}
+        self._n, self._chain = 0, events.GENESIS
+        self.notes: list[str] = []
+        """What opening it found that an operator should hear of."""
 
     # --- opening ---------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
-        """Open or create; raises LedgerLockedError, LedgerCorruptError or LedgerError."""
+    def open(cls, path: Path, now_utc_ns: int = 0) -> Ledger:
+        """Open or create, and prove that the projections follow from the events.
+
+        ``now_utc_ns`` is written beside a snapshot. Raises LedgerLockedError, LedgerCorruptError or LedgerError.
+        """
         lock_fd = -1
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls._open_locked(path, lock_fd)
+            return cls._open_locked(path, lock_fd, now_utc_ns)
         except BaseException as error:
             if lock_fd >= 0:
                 os.close(lock_fd)
             if isinstance(error, BlockingIOError):
                 raise LedgerLockedError(f"{path}: another process writes this ledger") from error
             if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-                raise LedgerCorruptError(f"{path}: {error}; restore a backup, then reconcile") from error
+                raise LedgerCorruptError(f"{path}: {error}; {WAY_OUT}") from error
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise LedgerError(f"{path}: cannot be opened: {error}") from error
             raise
@@ -95,10 +101,10 @@ class Ledger:
         return ledger
 
     @classmethod
-    def _open_locked(cls, path: Path, lock_fd: int) -> Ledger:
+    def _open_locked(cls, path: Path, lock_fd: int, now_utc_ns: int) -> Ledger:
         expected = os.pread(lock_fd, 64, 0).decode("ascii", "replace").strip()
         if expected and not path.exists():
-            raise LedgerCorruptError(f"{path}: the ledger {expected} was deleted; restore a backup, then reconcile")
+            raise LedgerCorruptError(f"{path}: the ledger {expected} was deleted; {WAY_OUT}")
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
@@ -108,7 +114,7 @@ class Ledger:
             ledger = cls(db, lock_fd)
             if ledger._version() == 0:
                 ledger._create()
-            ledger._check(path, expected)
+            ledger._check(path, expected, now_utc_ns)
             ledger._files = {one: _identity(one) for one in (path, path.with_name(f"{path.name}-wal")) if one.exists()}
         except BaseException:
             db.close()
@@ -119,43 +125,51 @@ class Ledger:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def _create(self) -> None:
-        script = f"BEGIN IMMEDIATE; {schema.TABLES} PRAGMA user_version={schema.VERSION}; COMMIT;"
-        self._db.executescript(script)
-        self._db.execute("INSERT INTO meta VALUES ('ledger_id', ?), ('head', '0')", (uuid.uuid4().hex,))
+        tables = f"{schema.TABLES} {schema.SNAPSHOTS}"
+        self._db.executescript(f"BEGIN IMMEDIATE; {tables} PRAGMA user_version={schema.VERSION}; COMMIT;")
+        self._name()
 
-    def _check(self, path: Path, expected: str) -> None:
+    def _name(self) -> str:
+        """Give the ledger its id, once."""
+        identity = uuid.uuid4().hex
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?), ('head', '0')", (identity,))
+        return identity
+
+    def _check(self, path: Path, expected: str, now_utc_ns: int) -> None:
         version = self._version()
-        if version != schema.VERSION:
+        if version not in (1, schema.VERSION):
             raise LedgerError(f"{path}: schema {version}, this build knows {schema.VERSION}: use the build it is of")
         verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
         if verdict != "ok":
-            raise LedgerCorruptError(f"{path}: {verdict}; restore a backup, then reconcile")
-        identity = self._meta("ledger_id")
-        if identity is None:  # died between creating the tables and naming them: nothing was ever written
-            identity = uuid.uuid4().hex
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('ledger_id', ?), ('head', '0')", (identity,))
+            raise LedgerCorruptError(f"{path}: {verdict}; {WAY_OUT}")
+        # Died between creating the tables and naming them: nothing was ever written.
+        identity = self._meta("ledger_id") or self._name()
         if expected and expected != identity:
             raise LedgerCorruptError(f"{path}: this is ledger {identity}, not {expected}: it was replaced")
         if not expected:
             os.pwrite(self._lock_fd, identity.encode("ascii"), 0)
             os.fsync(self._lock_fd)
-        self._check_projections(path)
+        try:
+            if version == 1:
+                migration.from_1(self._db, path, now_utc_ns)
+                self.notes.append("brought from schema 1 to 2; a copy of it as it was is beside it")
+            verified = verification.verify(self._db)
+        except verification.ContradictionError as error:
+            raise LedgerCorruptError(f"{path}: {error}; {WAY_OUT}") from error
+        self.notes += verified.notes
+        self._n, self._chain = verified.n, verified.chain
+        if verified.n - verified.first >= snapshots.EVERY:
+            self._keep_snapshot(verified, now_utc_ns)
 
-    def _check_projections(self, path: Path) -> None:
-        """Positions, order fills and the head must follow from what was booked."""
-        for book in self.books():
-            folded, _ = positions.fold(book.symbol, self.fills_of_symbol(book.symbol))
-            if replace(folded, trip_start=ZERO) != replace(book, trip_start=ZERO):
-                raise LedgerCorruptError(f"{path}: the position of {book.symbol} does not follow from its fills")
-        sums: dict[str, Decimal] = {}
-        for row in self._db.execute("SELECT client_order_id, size FROM fills WHERE booked=1"):
-            sums[row[0]] = sums.get(row[0], ZERO) + Decimal(row[1])
-        for row in self._db.execute("SELECT client_order_id, filled FROM orders"):
-            if sums.get(row[0], ZERO) != Decimal(row[1]):
-                raise LedgerCorruptError(f"{path}: the fills of {row[0]} do not make up its filled size")
-        highest = self._db.execute("SELECT COALESCE(MAX(n), 0) FROM orders").fetchone()[0]
-        if highest > self.head:
-            raise LedgerCorruptError(f"{path}: an order has n={highest}, above the head {self.head}")
+    def _keep_snapshot(self, verified: verification.Verified, now_utc_ns: int) -> None:
+        """Only here, where the projections were just proven, and before anybody waits for an answer."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            snapshots.add(self._db, now_utc_ns, verified.n, verified.chain, verified.tables)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            self.notes.append(f"no snapshot kept: {error}")
 
     def gone(self) -> str:
         """Which file was deleted or replaced under us, or empty: what is written now, no restart will find."""
@@ -172,21 +186,25 @@ class Ledger:
         self._db.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
+            self._lock_fd = -1
 
     # --- writing ---------------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self, now_utc_ns: int, epoch: int, incarnation: int, config_hash: str) -> Iterator[Ledger]:
         """All or nothing, on the disk when it returns; raises LedgerWriteError and then nothing happened."""
+        before = self._n, self._chain
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._stamp = (now_utc_ns, epoch, incarnation, config_hash)
             yield self
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
+            self._n, self._chain = before
             self._roll_back()
             raise LedgerWriteError(f"ledger not written: {error}") from error
         except BaseException:
+            self._n, self._chain = before
             self._roll_back()
             raise
         finally:
@@ -203,21 +221,21 @@ class Ledger:
         """Append one event; ``body`` values are text, numbers, bools or None (Decimal becomes text)."""
         assert self._stamp is not None, "an event outside a transaction"
         data = orjson.dumps(body, default=str).decode()
-        self._db.execute(
-            "INSERT INTO events (at_utc_ns, epoch, incarnation, config_hash, kind, key, body) VALUES (?,?,?,?,?,?,?)",
-            (*self._stamp, kind, key, data),
-        )
+        values = (self._n + 1, *self._stamp, kind, key, data)
+        chain = events.link(self._chain, *values)
+        self._db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?)", (*values, chain))
+        self._n, self._chain = self._n + 1, chain
 
     def next_n(self) -> int:
-        """The next number of a client order id; given out once, whatever happens after the commit."""
-        n = self.head + 1
-        self._db.execute("UPDATE meta SET value=? WHERE key='head'", (str(n),))
-        return n
+        """The number of the next client order id; ``add_order`` takes it, and it is never given out again."""
+        return self.head + 1
 
     def add_order(self, record: OrderRecord) -> None:
+        assert record.n > self.head, f"n={record.n} was used before"
         marks = ",".join("?" * len(schema.ORDER_COLUMNS))
         names = ",".join(schema.ORDER_COLUMNS)
         self._db.execute(f"INSERT INTO orders ({names}) VALUES ({marks})", rows.order_to_row(record))  # noqa: S608
+        self._db.execute("UPDATE meta SET value=? WHERE key='head'", (str(record.n),))
         row = dict(zip(schema.ORDER_COLUMNS, rows.order_to_row(record), strict=True))
         self.event("order_intent", record.id, **row)
 
@@ -226,8 +244,8 @@ class Ledger:
         require_growth(before.facts, after.facts)
         old, new = rows.order_to_row(before), rows.order_to_row(after)
         names = schema.ORDER_COLUMNS
-        changed = {n: b for n, a, b in zip(names, old, new, strict=True) if a != b and n != "changed_utc_ns"}
-        if not changed:
+        changed = {n: b for n, a, b in zip(names, old, new, strict=True) if a != b}
+        if not changed.keys() - {"changed_utc_ns"}:
             return
         pairs = ",".join(f"{name}=?" for name in names)
         self._db.execute(f"UPDATE orders SET {pairs} WHERE client_order_id=?", (*new, after.id))  # noqa: S608
@@ -243,37 +261,42 @@ class Ledger:
             self._book(fill)
 
     def _book(self, fill: FillRecord) -> None:
-        before = self.book(fill.symbol)
-        if fill.key > before.last_key:
-            after, days = positions.apply(before, fill), {}
-            day = positions.day_start(fill.trade_utc_ns)
-            row = self._db.execute("SELECT realized, fees FROM pnl WHERE symbol=? AND day_utc_ns=?", (fill.symbol, day))
-            known = row.fetchone() or ("0", "0")
-            with localcontext() as context:
-                context.prec = 60
-                days[day] = (Decimal(known[0]) + after.realized - before.realized, Decimal(known[1]) + fill.fee)
-        else:  # an earlier fill became known late: average cost depends on the order, so it is computed anew
-            after, days = positions.fold(fill.symbol, self.fills_of_symbol(fill.symbol))
+        start = positions.day_start(fill.trade_utc_ns)
+        row = self._db.execute("SELECT realized, fees FROM pnl WHERE symbol=? AND day_utc_ns=?", (fill.symbol, start))
+        day = row.fetchone()
+        after, days, anew = positions.book_fill(
+            self.book(fill.symbol), fill, (Decimal(day[0]), Decimal(day[1])) if day else None,
+            lambda: self.fills_of_symbol(fill.symbol),
+        )  # fmt: skip
+        if anew:
             self._db.execute("DELETE FROM pnl WHERE symbol=?", (fill.symbol,))
-        self.put_book(after)
-        for day, (realized, fees) in days.items():
-            values = (fill.symbol, day, rows.text(realized), rows.text(fees))
+        self._put_book(after)
+        for day_utc_ns, (realized, fees) in days.items():
+            values = (fill.symbol, day_utc_ns, rows.text(realized), rows.text(fees))
             self._db.execute("INSERT OR REPLACE INTO pnl VALUES (?,?,?,?)", values)
 
-    def put_book(self, book: Book) -> None:
+    def _put_book(self, book: Book) -> None:
         self._db.execute("INSERT OR REPLACE INTO positions VALUES (?,?,?,?,?,?,?,?,?)", rows.book_to_row(book))
 
+    def close_trip(self, symbol: str) -> None:
+        """The round trip of ``symbol`` ends here although dust is left."""
+        self._put_book(positions.close_trip(self.book(symbol)))
+        self.event("trip_closed", symbol)
+
     def put_plan(self, plan: Plan) -> None:
-        values = (plan.symbol, rows.text(plan.stop), rows.text(plan.target), plan.exit_due_utc_ns)
-        self._db.execute(
-            "INSERT OR REPLACE INTO plans VALUES (?,?,?,?,?,?)", (*values, plan.client_order_id, plan.correlation_id)
-        )
+        prices = rows.text(plan.stop), rows.text(plan.target)
+        values = (*prices, plan.exit_due_utc_ns, plan.client_order_id, plan.correlation_id)
+        self._db.execute("INSERT OR REPLACE INTO plans VALUES (?,?,?,?,?,?)", (plan.symbol, *values))
+        self.event("plan", plan.symbol, **dict(zip(schema.PLAN_COLUMNS, values, strict=True)))
 
     def handle_proposal(self, proposal_id: str, result: str) -> None:
         self._db.execute("INSERT INTO proposals (proposal_id, result) VALUES (?,?)", (proposal_id, result))
+        self.event("proposal", proposal_id, result=result)
 
     def put_rules(self, rules: ProductRules) -> None:
-        self._db.execute("INSERT OR REPLACE INTO rules VALUES (?,?)", (rules.product_id, rows.rules_to_json(rules)))
+        body = rows.rules_to_json(rules)
+        self._db.execute("INSERT OR REPLACE INTO rules VALUES (?,?)", (rules.product_id, body))
+        self.event("rules", rules.product_id, body=body)
 
     def put_document(self, table: str, key: str, body: str | None) -> None:
         """Keep a resumable sequence (``handovers`` by symbol, ``stops`` by request); None removes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
@@ -63,6 +63,31 @@ def fold(symbol: str, fills: Iterable[FillRecord]) -> tuple[Book, dict[int, tupl
             days[day] = (realized + after.realized - book.realized, fees + fill.fee)
         book = after
     return book, days
+
+
+def book_fill(
+    before: Book,
+    fill: FillRecord,
+    day: tuple[Decimal, Decimal] | None,
+    known: Callable[[], Iterable[FillRecord]],
+) -> tuple[Book, dict[int, tuple[Decimal, Decimal]], bool]:
+    """The books after one more fill, the (realized, fees) of the days it changes, and whether these are all days.
+
+    ``day``: what the fill's own day has so far; ``known``: every fill of the symbol with this one. A fill that is
+    earlier in exchange order than the last one changes what came after it: everything is computed anew.
+    """
+    if fill.key <= before.last_key:
+        return *fold(fill.symbol, known()), True
+    after = apply(before, fill)
+    realized, fees = day or (ZERO, ZERO)
+    with localcontext(_EXACT):
+        sums = (realized + after.realized - before.realized, fees + fill.fee)
+    return after, {day_start(fill.trade_utc_ns): sums}, False
+
+
+def close_trip(book: Book) -> Book:
+    """The round trip ends here although something too small to be sold is left."""
+    return replace(book, trip_start=book.realized)
 
 
 def _buy(book: Book, fill: FillRecord) -> Book:

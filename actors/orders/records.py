@@ -27,6 +27,8 @@ class OrderRecord:
     plan_target: Decimal | None = None
     plan_max_hold_s: float | None = None
     reason: str = ""
+    egress_id: str = ""
+    """The egress log that was open when the command went out; no other one proves anything about it."""
 
     @property
     def id(self) -> str:

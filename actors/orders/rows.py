@@ -35,7 +35,7 @@ def order_to_row(record: OrderRecord) -> tuple[object, ...]:
         int(facts.submitted), facts.outcome.value if facts.outcome else None, int(facts.lost), int(facts.absent),
         facts.order_id, facts.venue_status, text(facts.venue_filled), text(facts.filled),
         int(facts.cancel_requested), int(facts.triggered), record.reason, state.value, int(not state.terminal),
-        record.changed_utc_ns,
+        record.changed_utc_ns, record.egress_id,
     )  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def order_from_row(row: sqlite3.Row) -> OrderRecord:
         plan_target=decimal(row["plan_target"]),
         plan_max_hold_s=row["plan_max_hold_s"],
         reason=row["reason"],
+        egress_id=row["egress_id"],
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (
     n INTEGER PRIMARY KEY AUTOINCREMENT, at_utc_ns INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    incarnation INTEGER NOT NULL, config_hash TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL
+    incarnation INTEGER NOT NULL, config_hash TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL,
+    chain BLOB
 );
 CREATE INDEX events_key ON events (key);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
@@ -21,7 +22,8 @@ CREATE TABLE orders (
     boot_id TEXT NOT NULL, gateway_incarnation INTEGER NOT NULL, submitted INTEGER NOT NULL, outcome TEXT,
     lost INTEGER NOT NULL, absent INTEGER NOT NULL, order_id TEXT UNIQUE, venue_status TEXT,
     venue_filled TEXT NOT NULL, filled TEXT NOT NULL, cancel_requested INTEGER NOT NULL, triggered INTEGER NOT NULL,
-    reason TEXT NOT NULL, state TEXT NOT NULL, working INTEGER NOT NULL, changed_utc_ns INTEGER NOT NULL
+    reason TEXT NOT NULL, state TEXT NOT NULL, working INTEGER NOT NULL, changed_utc_ns INTEGER NOT NULL,
+    egress_id TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX orders_working ON orders (working, symbol);
 CREATE INDEX orders_changed ON orders (changed_utc_ns);
@@ -51,13 +53,27 @@ CREATE TABLE rules (symbol TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE handovers (symbol TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE stops (request_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 """
+SNAPSHOTS = """
+CREATE TABLE snapshots (
+    n INTEGER PRIMARY KEY, at_utc_ns INTEGER NOT NULL, chain BLOB NOT NULL, digest BLOB NOT NULL, body BLOB NOT NULL
+);
+"""
+FROM_1 = (
+    "ALTER TABLE events ADD COLUMN chain BLOB",
+    "ALTER TABLE orders ADD COLUMN egress_id TEXT NOT NULL DEFAULT ''",
+    SNAPSHOTS,
+)
+"""What schema 2 has more than schema 1."""
 
 ORDER_COLUMNS = (
     "client_order_id", "n", "epoch", "proposal_id", "symbol", "side", "role", "kind", "base_size", "limit_price",
     "stop_price", "end_utc_ns", "correlation_id", "created_utc_ns", "plan_stop", "plan_target", "plan_max_hold_s",
     "boot_id", "gateway_incarnation", "submitted", "outcome", "lost", "absent", "order_id", "venue_status",
     "venue_filled", "filled", "cancel_requested", "triggered", "reason", "state", "working", "changed_utc_ns",
+    "egress_id",
 )  # fmt: skip
 FILL_COLUMNS = (
     "entry_id", "trade_id", "order_id", "client_order_id", "symbol", "side", "price", "size", "fee", "trade_utc_ns",
 )  # fmt: skip
+PLAN_COLUMNS = ("stop_price", "target_price", "exit_due_utc_ns", "client_order_id", "correlation_id")
+"""Of a plan, behind its symbol."""

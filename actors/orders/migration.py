@@ -1,0 +1,45 @@
+"""Brings a ledger of an older schema to this one, in one transaction; a copy of it is kept beside."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+
+from actors.orders import events, projections, schema, snapshots, verification
+from actors.orders.projections import Projections
+
+
+def from_1(db: sqlite3.Connection, path: Path, now_utc_ns: int) -> None:
+    """Schema 1 to 2. Its events did not tell everything: what they tell is compared, then all is written down once.
+
+    Raises verification.ContradictionError (nothing is changed then), sqlite3.Error, OSError.
+    """
+    aside = path.with_name(f"{path.name}.schema-1")
+    if not aside.exists():
+        with closing(sqlite3.connect(aside)) as copy:
+            db.backup(copy)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in schema.FROM_1:
+            db.execute(statement)
+        base = snapshots.Base(0, events.GENESIS, Projections())
+        try:
+            n, chain = verification.compute(db, base)
+        except (events.ChainError, projections.ProjectionError) as error:
+            raise verification.ContradictionError(str(error)) from error
+        stored = verification.stored_tables(db)
+        found = list(projections.differences_v1(stored, base.made.tables()))
+        if found:
+            raise verification.ContradictionError("; ".join(found[:3]))
+        body = orjson.dumps({name: list(table.values()) for name, table in stored.items()}).decode()
+        values = (n + 1, now_utc_ns, 0, 0, "", projections.ADOPTED, "1", body)
+        db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?)", (*values, events.link(chain, *values)))
+        db.execute(f"PRAGMA user_version={schema.VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
