@@ -19,9 +19,12 @@ from tests.drills.daemon import Daemon, Json, config_folder, descendants, wait_f
 TEN = "BTC-USD,ETH-USD,SOL-USD,XRP-USD,LTC-USD,DOGE-USD,ADA-USD,AVAX-USD,LINK-USD,DOT-USD"
 RESTARTED = ("risk", "tracker", "gateway", "feed", "guard.BTC-USD", "reconciler", "strategist", "watchdog")
 ROUNDS = 4
-HUNG = ("risk", "strategist", "tracker")
+HUNG = (*RESTARTED, "metrics", "alerts", "admin", "crash_reporter")
 TRADE_S = 45.0
 IDLE_S = 10.0
+NO_ACTORS = frozenset({"python", "python3", "strategy"})
+"""Thespian's admin and the process of the user's strategy."""
+SUPERVISORS = frozenset({"root", "operations", "trading", "market", "decisions", "watchdog"})
 BRISK = {
     "strategist": {"strategy": "tests.drills.strategies:Churn", "cycle_s": 1},
     "risk": {"cooldown_symbol_s": 1, "max_orders_per_minute": 200, "repeat_limit": 1000, "losing_streak": 1000},
@@ -95,13 +98,13 @@ def _log_times(daemon: Daemon, event: str, child: str, after_s: float) -> list[f
     ]
 
 
-def _replaced_after(daemon: Daemon, name: str, number: int) -> float:
-    """Seconds from the signal to the replacement's ``started`` (its state restored), by the log."""
+def _replaced_after(daemon: Daemon, name: str, number: int) -> tuple[float, float]:
+    """Seconds from the signal to the replacement's ``started`` (its state restored), by the log, and when it was."""
     pid = daemon.actor(name)["pid"]
     begun = time.time()
     os.kill(pid, number)
     started = wait_for(lambda: _log_times(daemon, "started", name, begun), f"{name} to start again", 20, 0.05)
-    return min(started) - begun
+    return min(started) - begun, begun
 
 
 def _restarts(daemon: Daemon) -> dict[str, object]:
@@ -109,7 +112,7 @@ def _restarts(daemon: Daemon) -> dict[str, object]:
     for _ in range(ROUNDS):
         for name in RESTARTED:
             wait_for(lambda name=name: daemon.actor(name)["state"] == "running", name, 20)
-            times.append(_replaced_after(daemon, name, signal.SIGKILL) * 1e3)
+            times.append(_replaced_after(daemon, name, signal.SIGKILL)[0] * 1e3)
         time.sleep(8)  # keep below the restart intensity, which would back off
     times.sort()
     return {
@@ -120,11 +123,17 @@ def _restarts(daemon: Daemon) -> dict[str, object]:
 
 
 def _hangs(daemon: Daemon) -> dict[str, object]:
-    return {
-        f"hang_replaced_{name}_s": round(_replaced_after(daemon, name, signal.SIGSTOP), 2)
-        for name in HUNG
-        if daemon.wait_run(120)
-    }
+    """Every kind of actor is stopped once: seconds until its parent says that it hangs, and until it is replaced."""
+    found: dict[str, object] = {}
+    for name in HUNG:
+        daemon.wait_run(120)
+        wait_for(lambda name=name: daemon.actor(name)["state"] == "running", name, 20)
+        replaced_s, begun = _replaced_after(daemon, name, signal.SIGSTOP)
+        kind = name.partition(".")[0]
+        found[f"hang_detected_{kind}_s"] = round(min(_log_times(daemon, "hang", name, begun)) - begun, 2)
+        found[f"hang_replaced_{kind}_s"] = round(replaced_s, 2)
+        time.sleep(3)  # keep below the restart intensity, which would back off
+    return found
 
 
 def tree_of(daemon: Daemon) -> set[int]:
@@ -168,6 +177,26 @@ def cpu_share(pids: set[int], seconds: float) -> float:
     before = _cpu_s(pids)
     time.sleep(seconds)
     return round((_cpu_s(pids) - before) / seconds, 3)
+
+
+def shares(daemon: Daemon, seconds: float) -> tuple[float, float, list[str]]:
+    """CPU shares of all processes, of those that only supervise, and the names of the actors."""
+    names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in tree_of(daemon)}
+    before = {pid: _ran_s(pid) for pid in names}
+    begun = time.monotonic()
+    time.sleep(seconds)
+    elapsed = time.monotonic() - begun
+    shares = {pid: (_ran_s(pid) - was) / elapsed for pid, was in before.items()}
+    judges = sum(share for pid, share in shares.items() if names.get(pid) in SUPERVISORS)
+    return sum(shares.values()), judges, [name for name in names.values() if name not in NO_ACTORS]
+
+
+def _ran_s(pid: int) -> float:
+    """CPU seconds of all threads of a process."""
+    total = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0]) / 1e9
+    return total
 
 
 def main() -> Json:

@@ -1,7 +1,8 @@
 """From 10 to 100 symbols: start time, memory and CPU, one guard each and grouped.
 
 ``python -m benchmarks.scaling`` prints; ``run()`` gives the figures. Prices are frozen, but the books still change
-about 25 times a second and symbol, so the CPU is that of market data and supervision together.
+about 25 times a second and symbol, so ``cpu_share`` is that of market data and supervision together. Then the market
+falls silent: what is left is heartbeats, supervision and timers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.daemon import cpu_share, pss_bytes, tree_of
-from tests.drills.daemon import Daemon, SimulatorApart, against, config_folder
+from benchmarks.daemon import cpu_share, pss_bytes, shares, tree_of
+from tests.drills.daemon import Daemon, SimulatorApart, Venue, against, config_folder
 
 CASES = ((10, "each"), (20, "each"), (50, "each"), (50, "grouped"), (100, "grouped"))
 QUIET = {"strategist": {"cycle_s": 3600}, "watchdog": {"actors": {"strategist": {"progress_s": 0}}}}
@@ -48,12 +49,16 @@ def _case(folder: Path, number: int, how: str) -> dict[str, object]:
         start_s = time.monotonic() - begun
         time.sleep(SETTLE_S)
         pids = tree_of(daemon)
-        return {
+        found: dict[str, object] = {
             "start_s": round(start_s, 2),
             "processes": len(pids),
             "memory_pss_mb": round(pss_bytes(pids) / 1e6, 1),
             "cpu_share": cpu_share(pids, IDLE_S),
         }
+        Venue(simulator.control_url).fault("stall", heartbeats=True, gap_after=False)
+        time.sleep(SETTLE_S)
+        total, judges, _ = shares(daemon, IDLE_S)
+        return found | {"silent_cpu_share": round(total, 3), "silent_supervisors_and_watchdog": round(judges, 3)}
     finally:
         daemon.close()
         simulator.stop()

@@ -10,7 +10,8 @@ from config.paths import tree_sign_file
 from supervision.children import Child
 from supervision.family import Family
 
-CHECK_S = 0.1
+CHECK_MAX_S, CHECK_MIN_S = 0.5, 0.02
+"""The next look is when somebody's silence would be too long; never further away than the first of these."""
 HEALTH_S = 0.5
 HEALTH_SILENCE_S = 4.0
 
@@ -19,8 +20,7 @@ class Judge(Family):
     """Takes heartbeats in; a judge that was late itself judges nobody."""
 
     def _set_up_judging(self) -> None:
-        self._last_check_boot_ns = self.clock.boot_ns()
-        self.every("check", CHECK_S, self._check)
+        self._next_check(self.clock.boot_ns())
         if self.name == "root":
             self.every("health", HEALTH_S, self._touch_health, first_s=0.0)
 
@@ -35,20 +35,35 @@ class Judge(Family):
     def _check(self) -> None:
         """Kill what hangs. After a stall of this process (host, suspend) everybody gets a new allowance."""
         now = self.clock.boot_ns()
-        gap_ns = now - self._last_check_boot_ns
-        self._last_check_boot_ns = now
-        if gap_ns > CHECK_S * NS_PER_S + self.settings.watchdog.own_lateness_ms * NS_PER_MS:
-            self.log.warning("own_stall", gap_ms=gap_ns // NS_PER_MS)
+        late_ns = now - self._check_due_boot_ns
+        if late_ns > self.settings.watchdog.own_lateness_ms * NS_PER_MS:
+            self.log.warning("own_stall", late_ms=late_ns // NS_PER_MS)
             for child in self.children.values():
                 child.since_boot_ns = now if child.state is ChildState.STARTING else child.since_boot_ns
                 child.last_beat_boot_ns = now
                 child.hang_since_boot_ns = None
-            return
-        for child in list(self.children.values()):
-            self._check_child(child, now)
+        else:
+            for child in list(self.children.values()):
+                self._check_child(child, now)
+        self._next_check(now)
+
+    def _next_check(self, now: int) -> None:
+        waits = (self._allowed_s(child, now) for child in self.children.values() if _is_judged(child))
+        wait_s = max(CHECK_MIN_S, min(waits, default=CHECK_MAX_S))
+        wait_s = min(wait_s, CHECK_MAX_S)
+        self._check_due_boot_ns = now + round(wait_s * NS_PER_S)
+        self.after("check", wait_s, self._check)
+
+    def _allowed_s(self, child: Child, now: int) -> float:
+        """How much longer this child may be silent before something is to be done."""
+        if child.hang_since_boot_ns is not None:
+            return child.spec.hang_warn_s - (now - child.hang_since_boot_ns) / NS_PER_S
+        starting = child.state is ChildState.STARTING
+        limit_s = child.spec.start_deadline_s if starting else child.spec.missed_kill_s
+        return limit_s - child.silent_ns(now) / NS_PER_S
 
     def _check_child(self, child: Child, now: int) -> None:
-        if not child.alive or child.killed_for:
+        if not _is_judged(child):
             return
         silent_s = child.silent_ns(now) / NS_PER_S
         if child.state is ChildState.STARTING:
@@ -57,7 +72,7 @@ class Judge(Family):
         elif silent_s > child.spec.missed_kill_s:
             if child.state is ChildState.RUNNING:
                 self._suspect(child, now, silent_s)
-            elif child.state is ChildState.STOPPING and math.isinf(child.spec.stop_within_s):
+            elif child.state is ChildState.STOPPING:
                 # Waiting without limit is for one that works on its end, not for one that hangs.
                 self._kill(child, f"hung while stopping: no beat for {silent_s:.1f} s")
 
@@ -100,3 +115,11 @@ class Judge(Family):
 
 def _counts_silent(beat: Heartbeat | None) -> bool:
     return beat is not None and dict(beat.progress).get("silent_count", 0) > 0
+
+
+def _is_judged(child: Child) -> bool:
+    """A child that stops has its own deadline; one that may take for ever is held to its beats."""
+    if not child.alive or child.killed_for:
+        return False
+    unlimited_stop = child.state is ChildState.STOPPING and math.isinf(child.spec.stop_within_s)
+    return child.state in (ChildState.STARTING, ChildState.RUNNING) or unlimited_stop

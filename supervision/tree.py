@@ -17,6 +17,7 @@ import importlib
 
 from actors.messages import control, delivery, health, market, trading
 from config.settings import Settings
+from supervision.heartbeat import BEATS_MISSED
 from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
 from supervision.transport_pickle import learn
 
@@ -115,7 +116,7 @@ def _supervisor(settings: Settings, name: str, children: tuple[ChildSpec, ...]) 
         give_up=GiveUp.END_DAEMON,
         shutdown_s=SUPERVISOR_STOP_S,
         start_deadline_s=settings.supervision.start_deadline_s,
-        missed_kill_s=SUPERVISOR_MISSED_KILL_S,
+        missed_kill_s=max(SUPERVISOR_MISSED_KILL_S, _beats_missed_s(settings, name)),
     )
 
 
@@ -129,6 +130,11 @@ def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | 
         give_up=GiveUp.END_DAEMON if kind in VITAL else GiveUp.LEAVE_DOWN,
         shutdown_s=settings.supervision.stop_deadline_s,
         start_deadline_s=settings.supervision.start_deadline_s,
-        missed_kill_s=missed_kill_s,
+        missed_kill_s=max(missed_kill_s, _beats_missed_s(settings, name)),
         hang_warn_s=HANG_WARN_S if kind in WARNED_BEFORE_KILL else 0.0,
     )
+
+
+def _beats_missed_s(settings: Settings, name: str) -> float:
+    """No silence is judged before 2.5 of the actor's own beats."""
+    return BEATS_MISSED * (settings.watchdog.limits_for(name).beat_s or 0.0)

@@ -13,6 +13,7 @@ class ActorLimits(Section):
     Lag and handler p99 in milliseconds; missed_trip_s, missed_kill_s: seconds without a beat after which the
     breaker trips and the parent kills (never less than 2.5 of the actor's own beat intervals).
     progress_s: the progress called ``progress`` (empty: the newest of all) may not be older; 0: not judged.
+    beat_s: between heartbeats; not set: 0.25, of a guard 1.
     """
 
     lag_warn_ms: float = Field(default=200.0, gt=0)
@@ -23,6 +24,7 @@ class ActorLimits(Section):
     missed_kill_s: float = Field(default=1.2, gt=0)
     progress_s: float = Field(default=0.0, ge=0)
     progress: str = ""
+    beat_s: float | None = Field(default=None, ge=0.05, le=2)
 
 
 class WatchdogSettings(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
@@ -142,6 +143,32 @@ def test_the_beat_carries_the_largest_lag_since_the_last_one(harness: ActorHarne
     harness.background.clear()
     harness.advance(0.25)
     assert next(m for m in harness.background if isinstance(m, Heartbeat)).lag_ms == 0
+
+
+def test_siblings_beat_at_the_same_moments_whenever_they_were_started(tmp_path: Path) -> None:
+    moments = []
+    for started_after_s in (0.0, 0.03, 0.17):
+        harness = ActorHarness(Subject, settings=test_settings(tmp_path), peers=["watchdog"])
+        harness.clock.advance(started_after_s)
+        harness.start()
+        harness.advance(2.0)
+        sent = sorted({m.sent_boot_ns for m in harness.background if isinstance(m, Heartbeat)})
+        moments.append({round(at / 1e6) % 250 for at in sent[2:]})
+        assert all(0 < b - a <= 250_001_000 for a, b in pairwise(sent))
+    assert moments[0] == moments[1] == moments[2]
+    assert len(moments[0]) == 1
+
+
+def test_the_beat_interval_is_the_configured_one(tmp_path: Path) -> None:
+    harness = ActorHarness(
+        Subject, settings=test_settings(tmp_path, watchdog={"actors": {"subject": {"beat_s": 1.5}}}), peers=["watchdog"]
+    )
+    harness.start()
+    harness.advance(6.0)
+    beats = {m.sent_boot_ns: m.interval_s for m in harness.background if isinstance(m, Heartbeat)}
+    assert set(beats.values()) == {1.5}
+    *_, before, last = sorted(beats)
+    assert last - before == pytest.approx(1.5e9, abs=2_000)
 
 
 def test_stop_leaves_with_exit_code_0(harness: ActorHarness) -> None:

@@ -486,14 +486,15 @@ def test_a_killed_process_leaves_its_unacknowledged_messages_with_the_sender(dir
         child, child_pid = system.ask(root, Run(add_child), 5)
         system.ask(child, Run(pid), 5)
         os.kill(child_pid, signal.SIGSTOP)
-        system.tell(root, Run(_send_three, (child,)))
+        assert system.ask(root, Run(_send_three, (child,)), 5)  # sent to a stopped process, before it dies
         os.kill(child_pid, signal.SIGKILL)
         assert until(lambda: system.ask(root, Run(_reasons), 2) == ["closed"] * 3, 2)
 
 
-def _send_three(actor: Probe, target: object) -> None:
+def _send_three(actor: Probe, target: object) -> bool:
     for number in range(3):
         actor.send(target, Acked(number))
+    return True
 
 
 def _reasons(actor: Probe) -> list[str]:
