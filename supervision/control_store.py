@@ -198,6 +198,11 @@ class ControlStore:
             ),
         )
 
+    def was_accepted(self, request_id: str, verb: str) -> bool:
+        """Whether this very command was carried out in this start of the daemon."""
+        query = "SELECT 1 FROM audit WHERE request_id=? AND verb=? AND epoch=? AND accepted=1"
+        return self._db.execute(query, (request_id, verb, self._epoch)).fetchone() is not None
+
     def audit_lines(self) -> list[tuple[str, str, str, bool]]:
         """(verb, operator, reason, accepted), oldest first."""
         query = "SELECT verb, operator, reason, accepted FROM audit ORDER BY id"

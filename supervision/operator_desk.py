@@ -177,6 +177,13 @@ class OperatorDesk:
         self._audit(command, now, "")
         return moved
 
+    def has_done(self, command: OperatorCommand) -> bool:
+        """A command is said until it is answered; done a second time, a resume would reset newer breakers too."""
+        try:
+            return self._store is not None and self._store.was_accepted(command.request_id, command.verb)
+        except sqlite3.Error:
+            return False
+
     def _check(self, command: OperatorCommand) -> None:
         verb, killed = command.verb, self.latched
         permits = verb in (OperatorVerb.RESUME, OperatorVerb.RELEASE)

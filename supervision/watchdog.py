@@ -443,8 +443,9 @@ class WatchdogActor(TradingActor):
         now = self._at()
         refusal = ""
         moved: tuple[Transition, ...] = ()
+        again = self._desk.has_done(command)
         try:
-            moved = self._desk.carry_out(command, now)
+            moved = () if again else self._desk.carry_out(command, now)
         except RefusedError as error:
             refusal = str(error)
         self._renew(force=True)
@@ -452,6 +453,8 @@ class WatchdogActor(TradingActor):
         answer = StateChanged(command.request_id, not refusal, lease.state, lease.reasons, refusal)
         if not self.tell("admin", answer):
             self.reply(sender, answer)
+        if again:
+            return
         self._moved(moved)
         self.log.warning("operator", verb=command.verb, by=command.operator, reason=command.reason, refusal=refusal)
         if not refusal and command.verb in (OperatorVerb.KILL, OperatorVerb.RELEASE, OperatorVerb.RESUME):

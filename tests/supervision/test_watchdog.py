@@ -52,6 +52,7 @@ class Daemon:
             args=args,
         ).start()
         self.clock = self.harness.clock
+        self.incarnation, self.orders = incarnation, 0
         self.incarnations = dict.fromkeys((*PARTS, "alerts"), 1)
         self.silent: set[str] = set()
         self.modes: dict[str, dict[str, object]] = {"BTC-USD": {}, "ETH-USD": {}}
@@ -103,7 +104,8 @@ class Daemon:
         return [one for one in self.harness.sent["alerts"] if isinstance(one, Alert)]
 
     def order(self, verb: OperatorVerb, reason: str = "drill", operator: str = "ada") -> StateChanged:
-        self.harness.deliver(OperatorCommand("r1", verb, reason, operator))
+        self.orders += 1
+        self.harness.deliver(OperatorCommand(f"r-{self.incarnation}-{self.orders}", verb, reason, operator))
         return self.harness.take("admin", StateChanged)[-1]  # type: ignore[return-value]
 
     def signal(self, breaker: BreakerName, scope: str, *, tripped: bool = True, by: str = "risk") -> None:
@@ -456,6 +458,22 @@ def test_stop_halts_but_not_the_next_start(tmp_path: Path) -> None:
     assert "stopping" in daemon.lease.reasons[0]
     assert not daemon.order(OperatorVerb.RESUME).accepted
     Daemon(tmp_path, clock=daemon.clock, incarnation=2).ready()
+
+
+def test_a_resume_that_is_said_twice_resets_only_what_was_open_the_first_time(daemon: Daemon) -> None:
+    resume = OperatorCommand("op-1-1-7", OperatorVerb.RESUME, "drill", "ada")
+    for _ in range(2):
+        daemon.harness.deliver(resume)
+        daemon.signal(BreakerName.DAILY_LOSS, "*")
+        daemon.harness.deliver(resume)
+        assert daemon.lease.state is REDUCE
+        told = daemon.harness.take("admin", StateChanged)
+        assert told and all(one.accepted for one in told)  # type: ignore[attr-defined]
+    successor = Daemon(daemon.harness.settings.data_dir, clock=daemon.clock, incarnation=2)
+    successor.books()
+    successor.run(2)
+    successor.harness.deliver(resume)
+    assert successor.lease.state is REDUCE
 
 
 def test_every_command_is_audited_the_refused_too(daemon: Daemon, tmp_path: Path) -> None:
