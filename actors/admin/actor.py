@@ -23,8 +23,13 @@ from config.paths import admin_socket
 
 STATE_S = 5.0
 PROOF_S = 60.0
-"""How long a kill is waited for before the operator hears how much is unproven; the sweep goes on after it."""
-WITH_PROOF = frozenset({OperatorVerb.KILL, OperatorVerb.STOP})
+"""How long proof is waited for before the operator hears how much is unproven; the sweep goes on after it."""
+AGAIN_S = 1.0
+"""A command is said this often until it is answered: its part may be restarting, and does it once all the same."""
+WITH_PROOF = frozenset({OperatorVerb.KILL, OperatorVerb.STOP, OperatorVerb.HALT, OperatorVerb.REDUCE})
+"""Told to the tracker at once, besides the watchdog: each works while the other is dead."""
+LATCHED = frozenset({OperatorVerb.KILL, OperatorVerb.STOP})
+"""Hold without the watchdog's word: the latch file and the tracker suffice; a stop ends the daemon."""
 PERMITS = frozenset({OperatorVerb.RESUME, OperatorVerb.RELEASE})
 """Refused when they cannot be audited; whatever reduces risk is done with the log alone as its trace."""
 
@@ -37,6 +42,8 @@ class _Pending:
     visit: Visit
     state: StateChanged | None = None
     proof: CancelProof | None = None
+    alone: bool = False
+    """The watchdog does not answer."""
 
 
 class AdminActor(AdminAsking):
@@ -147,20 +154,38 @@ class AdminActor(AdminAsking):
         self._pending[command.request_id] = pending
         key = command.request_id
         self.after(f"state-{key}", STATE_S, lambda: self._no_state(key))
-        if not self.tell("watchdog", command):
-            self._no_state(key)
+        self._tell_watchdog(key)
+        if verb in WITH_PROOF:
+            self.after(f"proof-{key}", PROOF_S, lambda: self._unproven(key))
+            self._tell_tracker(key)
+
+    def _tell_watchdog(self, key: str) -> None:
+        pending = self._pending.get(key)
+        if pending is None or pending.state is not None:
+            return
+        there = self.tell("watchdog", pending.command)
+        pending.alone = pending.alone or not there
+        self.after(f"tell-{key}", AGAIN_S, lambda: self._tell_watchdog(key))
+
+    def _tell_tracker(self, key: str) -> None:
+        pending = self._pending.get(key)
+        if pending is None or pending.proof is not None:
+            return
+        self.tell("tracker", pending.command)
+        self.after(f"ask-{key}", AGAIN_S, lambda: self._tell_tracker(key))
 
     def on_state_changed(self, message: StateChanged, sender: object) -> None:
         pending = self._pending.get(message.request_id)
         if pending is None or pending.state is not None:
             return
         pending.state = message
+        pending.alone = False
         self.cancel_timer(f"state-{message.request_id}")
         if not message.accepted:
             self._finish(message.request_id, ok=False, error=message.refusal)
         elif pending.command.verb in WITH_PROOF:
             pending.visit.say({"event": "state", "state": str(message.state), "reasons": list(message.reasons)})
-            self._ask_for_proof(pending)
+            self._finish_if_proven(pending)
         else:
             self._finish(message.request_id, ok=True)
 
@@ -170,23 +195,11 @@ class AdminActor(AdminAsking):
         if pending is None or pending.state is not None:
             return
         if pending.command.verb in WITH_PROOF:
+            pending.alone = True
             pending.visit.say({"event": "warning", "text": "the watchdog does not answer; its lease has ended"})
-            self._ask_for_proof(pending)
+            self._finish_if_proven(pending)
         else:
             self._finish(request_id, ok=False, error="the watchdog does not answer; trading is stopped meanwhile")
-
-    def _ask_for_proof(self, pending: _Pending) -> None:
-        key = pending.command.request_id
-        self.after(f"proof-{key}", PROOF_S, lambda: self._unproven(key))
-        self._tell_tracker(key)
-
-    def _tell_tracker(self, request_id: str) -> None:
-        """Ask again until proof comes: the tracker may be restarting; the command is idempotent there."""
-        pending = self._pending.get(request_id)
-        if pending is not None:
-            if pending.proof is None:
-                self.tell("tracker", pending.command)
-            self.after(f"ask-{request_id}", 1.0, lambda: self._tell_tracker(request_id))
 
     def on_cancel_proof(self, message: CancelProof, sender: object) -> None:
         pending = self._pending.get(message.request_id)
@@ -194,19 +207,32 @@ class AdminActor(AdminAsking):
             return
         pending.proof = message
         if message.complete:
-            self._finish(message.request_id, ok=True)
+            self._finish_if_proven(pending)
         else:
             pending.visit.say({"event": "progress", **_proof(message)})
 
+    def _finish_if_proven(self, pending: _Pending) -> None:
+        """Both are needed: what is forbidden is persisted, and gone at the venue."""
+        proven = pending.proof is not None and pending.proof.complete
+        held = pending.state is not None or (pending.alone and pending.command.verb in LATCHED)
+        if proven and held:
+            self._finish(pending.command.request_id, ok=True)
+
     def _unproven(self, request_id: str) -> None:
         pending = self._pending.get(request_id)
-        if pending is not None:
-            what = "nothing was heard from the tracker" if pending.proof is None else "not everything is proven yet"
-            self._finish(request_id, ok=False, error=f"{what} after {PROOF_S:g} s; the sweep goes on")
+        if pending is None:
+            return
+        if pending.proof is None:
+            what = "nothing was heard from the tracker"
+        elif pending.proof.complete:
+            what = "cancelled and proven, but the watchdog did not say that the state is kept"
+        else:
+            what = "not everything is proven yet"
+        self._finish(request_id, ok=False, error=f"{what} after {PROOF_S:g} s; the sweep goes on")
 
     def _finish(self, request_id: str, *, ok: bool, error: str = "") -> None:
         pending = self._pending.pop(request_id)
-        for timer in ("state", "proof", "ask"):
+        for timer in ("state", "proof", "ask", "tell"):
             self.cancel_timer(f"{timer}-{request_id}")
         state = str(pending.state.state) if pending.state else str(TradingState.HALTED)
         answer: dict[str, object] = {"ok": ok, "event": "done", "verb": str(pending.command.verb), "state": state}

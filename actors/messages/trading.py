@@ -585,6 +585,8 @@ class LedgerOrder:
     changed_utc_ns: int
     """Last change of state or filled size."""
     sent: bool
+    vouched: bool = False
+    """An operator said what became of it; until the venue shows it, that the venue does not is no news."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from actors.messages.trading import (
 from actors.orders import exits, grid
 from actors.orders.booking import Anomaly
 from actors.orders.exits import Handover
+from actors.orders.killing import StopKind, StopRun
 from actors.orders.ledger import Ledger
 from actors.orders.records import OrderRecord
 from actors.orders.reporting import TrackerReporting
@@ -60,7 +61,7 @@ class TrackerActor(TrackerReporting):
             self._say_unusable()
             self.every("unusable", 30.0, self._say_unusable)
             return
-        self.suspended = any(run.cancel_all for run in self.stop_runs())
+        self.remember_suspension()
         self._check_universe()
         for record in self.ledger.working():
             if record.state in (OrderState.SUBMITTING, OrderState.INTENT):
@@ -226,7 +227,7 @@ class TrackerActor(TrackerReporting):
 
     def _check_holding_time(self, symbol: str) -> None:
         plan = self.ledger.plan(symbol)
-        if plan is None or plan.exit_due_utc_ns is None or not self.proven or self.suspended:
+        if plan is None or plan.exit_due_utc_ns is None or not self.proven or self.is_suspended(symbol):
             return
         judgement = self.watch(symbol).judgement
         if judgement is None or judgement.status in (Protection.FLAT, Protection.DUST):
@@ -303,7 +304,7 @@ class TrackerActor(TrackerReporting):
         state = self.trading_state(spec.symbol)
         if state.rank > (TradingState.RUN if entry else TradingState.REDUCE_ONLY).rank:
             return f"state_{state.value.lower()}"
-        if any(not run.complete for run in self.stop_runs()):
+        if any(self._stops(run, spec.role, spec.symbol) for run in self.unfinished_stops()):
             return "stopping"
         working = self.ledger.working(spec.symbol)
         if any(one.state is OrderState.UNKNOWN for one in working):
@@ -311,6 +312,10 @@ class TrackerActor(TrackerReporting):
         if self.handover(spec.symbol) is not None:
             return "exiting"
         return self._entry_objection(approval, working) if entry else self._exit_objection(spec.symbol)
+
+    @staticmethod
+    def _stops(run: StopRun, role: Role, symbol: str) -> bool:
+        return run.concerns(symbol) and (role is Role.ENTRY or run.kind is not StopKind.REDUCE)
 
     def _entry_objection(self, approval: Approval, working: list[OrderRecord]) -> str:
         spec = approval.spec

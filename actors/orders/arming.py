@@ -61,6 +61,11 @@ class TrackerArming(TrackerWire):
         self.watches: dict[str, Watch] = {}
         self.suspended = False
         """An operator cancelled protection too: nothing is armed until trading is allowed again."""
+        self.rearmed: frozenset[str] | None = None
+        """Symbols that an operator protected again meanwhile."""
+
+    def is_suspended(self, symbol: str) -> bool:
+        return self.suspended and symbol not in (self.rearmed or ())
 
     def watch(self, symbol: str) -> Watch:
         return self.watches.setdefault(symbol, Watch())
@@ -146,7 +151,7 @@ class TrackerArming(TrackerWire):
         if handover is not None:
             self._drive(handover)
             return
-        if self.suspended:
+        if self.is_suspended(symbol):
             return
         self._close_dust(symbol, judgement)
         for action in judgement.actions:

@@ -11,10 +11,13 @@ from decimal import Decimal
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
 from actors.messages.trading import OrderState, OutcomeKind, Role, SubmitOutcome, VenueFill, VenueOrder
-from actors.orders import ids, machine
+from actors.orders import ids, machine, schema
 from actors.orders.ledger import Ledger, Plan
 from actors.orders.records import FillRecord, OrderRecord
 
+OPERATOR_ENTRY = "operator:"
+"""Entry ids of fills that an operator vouched for: this and the client order id, so there is one per order."""
+_VOUCHED = "yet an operator had it taken for filled"
 ADJUSTMENTS = frozenset({"REVERSAL", "CORRECTION", "SYNTHETIC"})
 
 
@@ -48,6 +51,15 @@ class Booked:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What an operator says was filled: base units, quote currency per unit, fee in quote currency."""
+
+    size: Decimal
+    price: Decimal
+    fee: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Whose client order ids are ours."""
 
@@ -77,6 +89,11 @@ def take_outcome(ledger: Ledger, outcome: SubmitOutcome, now_utc_ns: int, booked
         booked.note(
             "refused_yet_seen", record.id, record.symbol, f"{record.id} was {kind.value}, yet the venue shows it"
         )
+    vouched = vouched_fill(ledger, record)
+    if vouched is not None and kind is not OutcomeKind.UNKNOWN:
+        booked.note("resolved_yet_answered", record.id, record.symbol, f"{record.id} was {kind.value}, {_VOUCHED}")
+        if kind is not OutcomeKind.DONE:
+            record = withdraw(ledger, record, vouched, kind.value, now_utc_ns, booked)
     facts = machine.with_outcome(record.facts, kind, outcome.order_id)
     after = record.updated(facts, now_utc_ns, outcome.reason or None)
     if after.facts != record.facts or after.reason != record.reason:
@@ -102,14 +119,19 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
     except machine.UnknownVenueStatusError as error:
         booked.note("unknown_status", record.id, record.symbol, f"{record.id}: {error}")
         return
+    vouched = vouched_fill(ledger, record)
     if record.facts.absent and not record.facts.seen:
-        booked.note(
-            "absent_yet_seen", record.id, record.symbol, f"{record.id} was proven absent, yet the venue shows it"
-        )
+        kind = "absent_yet_seen" if vouched is None else "resolved_yet_seen"
+        what = f"was taken for absent ({record.reason})" if vouched is None else "was taken for filled by an operator"
+        text = f"{record.id} {what}, yet the venue shows it: {view.status}, filled {view.filled_size}"
+        booked.note(kind, record.id, record.symbol, text)
     if view.status == "FAILED" and not machine.is_listed_reason(view.reject_reason):
         # It failed, that much is certain; what it means for the next one, nobody here knows.
         booked.note("unknown_reason", record.id, record.symbol, f"{record.id}: reject reason {view.reject_reason!r}")
-    if facts.awaits_fills:
+    if vouched is not None and view.filled_size == 0:
+        record = withdraw(ledger, record, vouched, f"venue:{view.status}", now_utc_ns, booked)
+        facts = machine.with_view(record.facts, view)
+    elif vouched is not None or facts.awaits_fills:
         booked.fetch_fills.add(view.order_id)
     if facts != record.facts:
         reason = view.reject_reason if view.status == "FAILED" else None
@@ -155,6 +177,9 @@ def take_fill(ledger: Ledger, fill: VenueFill, now_utc_ns: int, booked: Booked) 
         if fill.trade_type in ADJUSTMENTS:
             ledger.add_fill(own, fill.trade_type, booked=False)
         return
+    vouched = vouched_fill(ledger, record)
+    if vouched is not None:  # the venue's own word replaces the operator's
+        record = withdraw(ledger, record, vouched, f"fill:{fill.entry_id}", now_utc_ns, booked)
     was = record.state
     after = record.updated(machine.with_fill(record.facts, fill.size), now_utc_ns)
     ledger.add_fill(own, fill.trade_type, booked=True)
@@ -164,6 +189,46 @@ def take_fill(ledger: Ledger, fill: VenueFill, now_utc_ns: int, booked: Booked) 
     booked.symbols.add(record.symbol)
     booked.fills.append((own, after))
     _judge_fill(ledger, record, after, late=was.terminal, booked=booked)
+
+
+def vouched_fill(ledger: Ledger, record: OrderRecord) -> FillRecord | None:
+    """The fill that an operator vouched for, as long as the venue has not shown otherwise."""
+    return ledger.booked_fill(OPERATOR_ENTRY + record.id) if record.facts.absent else None
+
+
+def withdraw(
+    ledger: Ledger, record: OrderRecord, vouched: FillRecord, why: str, now_utc_ns: int, booked: Booked
+) -> OrderRecord:
+    """The operator's fill leaves the books; what the venue shows takes its place."""
+    booked.symbols.add(record.symbol)
+    return ledger.withdraw_fill(record, vouched, why, now_utc_ns)
+
+
+def take_absence(ledger: Ledger, record: OrderRecord, reason: str, cause: str, now_utc_ns: int) -> OrderRecord:
+    """The venue never had the order."""
+    after = record.updated(machine.with_absence(record.facts), now_utc_ns, reason)
+    ledger.change_order(record, after, cause)
+    return after
+
+
+def take_claim(ledger: Ledger, record: OrderRecord, claim: Claim, now_utc_ns: int, booked: Booked) -> OrderRecord:
+    """An operator vouches for a fill of an UNKNOWN order; whatever else was ordered of it never was.
+
+    It is dated by the order itself, the nearest moment that is known.
+    """
+    fill = FillRecord(
+        OPERATOR_ENTRY + record.id, "", "", record.id, record.symbol, record.side,
+        claim.price, claim.size, claim.fee, record.intent.created_utc_ns,
+    )  # fmt: skip
+    facts = machine.with_fill(machine.with_absence(record.facts), claim.size)
+    after = record.updated(facts, now_utc_ns, "resolved_filled")
+    ledger.add_fill(fill, schema.OPERATOR_FILL, booked=True)
+    ledger.change_order(record, after, "operator:filled")
+    if record.side is Side.BUY:
+        _plan_position(ledger, after, fill)
+    booked.symbols.add(record.symbol)
+    booked.fills.append((fill, after))
+    return after
 
 
 def _wrong_fill(record: OrderRecord, fill: VenueFill) -> str:

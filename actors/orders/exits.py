@@ -134,6 +134,8 @@ def advance(handover: Handover, view: ExitView) -> tuple[Handover, Step]:
         return handover, Finish("flat")
     if view.patience_over:
         return handover, Finish("patience", page=True)
+    if view.orders and handover.reason != STOP and view.rules is not None and not grid.takes_exits(view.rules):
+        return handover, Finish("product_mode")  # what rests protects better than a sale that cannot be made
     if view.orders:
         to_cancel = tuple(
             one.id for one in view.orders if one.facts.order_id is not None and not one.facts.cancel_requested

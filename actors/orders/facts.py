@@ -26,7 +26,7 @@ from actors.messages.trading import (
     VenueOrder,
     VenueQuery,
 )
-from actors.orders import booking, exits, machine, rejections, unknowns
+from actors.orders import booking, exits, rejections, unknowns
 from actors.orders.booking import Booked
 from actors.orders.ledger import Ledger
 from actors.orders.records import FillRecord, OrderRecord
@@ -72,7 +72,7 @@ class TrackerFacts(TrackerStopping):
             quantity = self.ledger.book(symbol).quantity
             if before.get(symbol, 0) > 0 >= quantity:
                 self._trip_ended(symbol, booked)
-            self._settle(symbol)
+            self.settle(symbol)
         return True
 
     def _filled(self, fill: FillRecord, record: OrderRecord) -> None:
@@ -102,7 +102,7 @@ class TrackerFacts(TrackerStopping):
         book = self.ledger.book(symbol)
         self.close_trip(symbol, book.realized - book.trip_start, reason)
 
-    def _settle(self, symbol: str) -> None:
+    def settle(self, symbol: str) -> None:
         """Orders or books of the symbol changed."""
         for name in [name for name in self.wire.searches if (one := self.ledger.order(name)) and one.symbol == symbol]:
             record = self.ledger.order(name)
@@ -156,7 +156,7 @@ class TrackerFacts(TrackerStopping):
             self.ask_order(record)
             if record.facts.cancel_requested:
                 self.send_cancel(record, "late")
-        self._settle(record.symbol)
+        self.settle(record.symbol)
 
     def _note_rejected(self, record: OrderRecord) -> None:
         """Refused at once or failed after it was taken: both are tried again only after a wait."""
@@ -197,7 +197,7 @@ class TrackerFacts(TrackerStopping):
                 self.note_not_sent(record.id, "undelivered")
             else:
                 self.note_lost(record, f"undelivered:{message.reason}", may_still_send_s=self._gateway_patience_s)
-            self._settle(record.symbol)
+            self.settle(record.symbol)
         elif isinstance(lost, BreakerSignal):
             self.unsaid.append(("watchdog", lost))  # hearing it twice does no harm
         elif isinstance(lost, Alert):
@@ -386,10 +386,9 @@ class TrackerFacts(TrackerStopping):
             return
 
         def work(ledger: Ledger) -> None:
-            after = record.updated(machine.with_absence(record.facts), self.clock.utc_ns(), "absent")
-            ledger.change_order(record, after, "proven_absent")
+            booking.take_absence(ledger, record, "absent", "proven_absent", self.clock.utc_ns())
 
         if self.write(work):
             self.log.warning("proven_absent", order=record.id)
             self.report_timing(record, 0)
-            self._settle(record.symbol)
+            self.settle(record.symbol)

@@ -30,3 +30,9 @@ def orderable(size: Decimal, price: Decimal, rules: ProductRules) -> bool:
 
 def below(price: Decimal, bps: Decimal) -> Decimal:
     return price * (1 - bps / BPS)
+
+
+def takes_exits(rules: ProductRules) -> bool:
+    """The product's mode lets an immediate-or-cancel sell meet the book."""
+    closed = rules.trading_disabled or rules.cancel_only or rules.is_disabled or rules.view_only
+    return not (closed or rules.auction_mode or rules.post_only)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import StrEnum
 
 import orjson
 
 from actors.clock import NS_PER_S
+from actors.messages.health import TradingState
+from actors.messages.market import Side
 from actors.messages.trading import OrderState, Role, VenueOrder
 from actors.orders import ids
 from actors.orders.records import OrderRecord
@@ -17,11 +20,23 @@ _OVER = frozenset({"FILLED", "CANCELLED", "EXPIRED", "FAILED"})
 _FATE_OPEN = frozenset({OrderState.INTENT, OrderState.SUBMITTING, OrderState.UNKNOWN})
 
 
+class StopKind(StrEnum):
+    """What a stop forbids. KILL (a kill, and the end of the daemon): entries and strategies' exits. HALT: the same.
+    REDUCE: entries. FLATTEN: everything on one symbol but its own sells, whose position it sells."""
+
+    KILL = "kill"
+    HALT = "halt"
+    REDUCE = "reduce"
+    FLATTEN = "flatten"
+
+
 @dataclass(frozen=True, slots=True)
 class StopRun:
     """One stop under way. ``watermark``: highest n at its start; ``cancelled`` counts orders whose cancel was asked.
 
-    ``since_utc_ns``: listings of all statuses begin here, before the oldest intent that was working."""
+    ``since_utc_ns``: listings of all statuses begin here, before the oldest intent that was working. ``symbol``:
+    the one it is about, empty for all. ``rearmed``: symbols that an operator protected again after a
+    ``cancel_all``. ``owned``: what a FLATTEN of one symbol began with."""
 
     request_id: str
     flatten: bool
@@ -31,13 +46,42 @@ class StopRun:
     since_utc_ns: int
     cancelled: int = 0
     complete: bool = False
+    kind: StopKind = StopKind.KILL
+    symbol: str = ""
+    rearmed: tuple[str, ...] = ()
+    owned: str = ""
 
     def to_json(self) -> str:
         return orjson.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}).decode()
 
     @staticmethod
     def from_json(body: str) -> StopRun:
-        return StopRun(**orjson.loads(body))
+        run = StopRun(**orjson.loads(body))
+        return replace(run, kind=StopKind(run.kind), rearmed=tuple(run.rearmed))
+
+    def concerns(self, symbol: str) -> bool:
+        return self.symbol in ("", symbol)
+
+    def cancels(self, role: Role, correlation_id: str, symbol: str) -> bool:
+        """Entries and exits go; protection stays unless all is to go; an operator's own flatten goes on."""
+        if not self.concerns(symbol):
+            return False
+        if role is Role.PROTECTION:
+            return self.cancel_all and symbol not in self.rearmed
+        return role is Role.ENTRY or (self.kind is not StopKind.REDUCE and not correlation_id.startswith("flatten:"))
+
+    def ends(self, role: Role, correlation_id: str, symbol: str) -> bool:
+        """Whether such an order must be over when the stop is: the stops of a sold position go with it."""
+        if self.kind is StopKind.FLATTEN and self.concerns(symbol):
+            return True
+        return self.cancels(role, correlation_id, symbol)
+
+    def over_in(self, state: TradingState) -> bool:
+        """Whether a lease of ``state`` says that what this stop forbids is allowed again."""
+        if self.kind is StopKind.FLATTEN:
+            return False  # it ends with its position, not with a state
+        limit = TradingState.RUN if self.kind is StopKind.REDUCE else TradingState.REDUCE_ONLY
+        return state.rank <= limit.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +108,21 @@ class Verdict:
     still_open: tuple[str, ...]
 
 
-def is_target(role: Role, correlation_id: str, *, cancel_all: bool) -> bool:
-    """Entries and exits go; protection stays unless all is to go; an operator's own flatten goes on."""
-    if role is Role.PROTECTION:
-        return cancel_all
-    return not (role is Role.EXIT and correlation_id.startswith("flatten:"))
+def forbidden(order: OrderRecord, state: TradingState) -> bool:
+    """Whether a working order may not work in this trading state."""
+    if order.side is Side.BUY and state.rank >= TradingState.REDUCE_ONLY.rank:
+        return True
+    flatten = order.intent.correlation_id.startswith("flatten:")
+    return state.rank >= TradingState.HALTED.rank and order.role is not Role.PROTECTION and not flatten
 
 
-def targets(orders: Sequence[OrderRecord], *, cancel_all: bool) -> list[OrderRecord]:
+def targets(orders: Sequence[OrderRecord], run: StopRun) -> list[OrderRecord]:
     """Working orders that the stop cancels."""
-    return [
-        one for one in orders
-        if one.working and is_target(one.role, one.intent.correlation_id, cancel_all=cancel_all)
-    ]  # fmt: skip
+    return [one for one in orders if one.working and run.cancels(one.role, one.intent.correlation_id, one.symbol)]
 
 
 def open_at_venue(
-    listing: Sequence[VenueOrder], family: str, instance: str, epoch: int, *, cancel_all: bool, spared: frozenset[str]
+    listing: Sequence[VenueOrder], family: str, instance: str, epoch: int, run: StopRun, spared: frozenset[str]
 ) -> list[VenueOrder]:
     """Orders of ours that the venue shows open and that should be gone, the ledger's unknowns included."""
     found = []
@@ -88,7 +130,7 @@ def open_at_venue(
         made = ids.parse(view.client_order_id)
         if made is None or not ids.is_own(view.client_order_id, family, instance, epoch) or view.status in _OVER:
             continue
-        if view.client_order_id not in spared and is_target(made.role, "", cancel_all=cancel_all):
+        if view.client_order_id not in spared and run.ends(made.role, "", view.product_id):
             found.append(view)
     return found
 
@@ -102,8 +144,12 @@ def judge(
 ) -> Verdict:
     """Complete only with two clean listings further apart than the visibility delay, asked after every intent
     sent before the stop became terminal, and (flatten) with nothing sellable left."""
-    before = [one for one in working if one.n <= run.watermark]
-    open_targets = targets(before, cancel_all=run.cancel_all)
+    # A flatten keeps its symbol to itself, so whatever works there is its own and has to end too.
+    before = [
+        one for one in working
+        if run.concerns(one.symbol) and (one.n <= run.watermark or run.kind is StopKind.FLATTEN)
+    ]  # fmt: skip
+    open_targets = [one for one in before if run.ends(one.role, one.intent.correlation_id, one.symbol)]
     open_fates = [one for one in before if one.state in _FATE_OPEN and one not in open_targets]
     listed = set(listings[-1].open_ids) if listings else set()
     still_open = tuple(sorted({one.id for one in open_targets} | listed))

@@ -19,7 +19,7 @@ import orjson
 
 from actors.messages.market import ProductRules
 from actors.orders import events, migration, positions, rows, schema, snapshots, verification
-from actors.orders.machine import require_growth
+from actors.orders.machine import require_growth, without_fill
 from actors.orders.positions import Book
 from actors.orders.records import FillRecord, OrderRecord
 
@@ -242,6 +242,9 @@ class Ledger:
     def change_order(self, before: OrderRecord, after: OrderRecord, cause: str) -> None:
         """Write ``after`` and an event with what became different; raises IllegalStepError if a fact was lost."""
         require_growth(before.facts, after.facts)
+        self._write_change(before, after, cause)
+
+    def _write_change(self, before: OrderRecord, after: OrderRecord, cause: str) -> None:
         old, new = rows.order_to_row(before), rows.order_to_row(after)
         names = schema.ORDER_COLUMNS
         changed = {n: b for n, a, b in zip(names, old, new, strict=True) if a != b}
@@ -271,9 +274,24 @@ class Ledger:
         if anew:
             self._db.execute("DELETE FROM pnl WHERE symbol=?", (fill.symbol,))
         self._put_book(after)
+        self._put_days(fill.symbol, days)
+
+    def _put_days(self, symbol: str, days: dict[int, tuple[Decimal, Decimal]]) -> None:
         for day_utc_ns, (realized, fees) in days.items():
-            values = (fill.symbol, day_utc_ns, rows.text(realized), rows.text(fees))
+            values = (symbol, day_utc_ns, rows.text(realized), rows.text(fees))
             self._db.execute("INSERT OR REPLACE INTO pnl VALUES (?,?,?,?)", values)
+
+    def withdraw_fill(self, before: OrderRecord, fill: FillRecord, why: str, now_utc_ns: int) -> OrderRecord:
+        """Take a fill that an operator vouched for out of the books; that it was there stays recorded."""
+        self._db.execute("UPDATE fills SET booked=0 WHERE entry_id=?", (fill.entry_id,))
+        self._db.execute("DELETE FROM pnl WHERE symbol=?", (fill.symbol,))
+        self.event("fill_withdrawn", fill.client_order_id, entry_id=fill.entry_id, why=why)
+        after, days = positions.fold(fill.symbol, self.fills_of_symbol(fill.symbol))
+        self._put_book(after)
+        self._put_days(fill.symbol, days)
+        record = before.updated(without_fill(before.facts, fill.size), now_utc_ns)
+        self._write_change(before, record, f"withdrawn:{why}")
+        return record
 
     def _put_book(self, book: Book) -> None:
         self._db.execute("INSERT OR REPLACE INTO positions VALUES (?,?,?,?,?,?,?,?,?)", rows.book_to_row(book))
@@ -346,13 +364,24 @@ class Ledger:
     def has_fill(self, entry_id: str) -> bool:
         return self._db.execute("SELECT 1 FROM fills WHERE entry_id=?", (entry_id,)).fetchone() is not None
 
+    def booked_fill(self, entry_id: str) -> FillRecord | None:
+        row = self._db.execute("SELECT * FROM fills WHERE entry_id=? AND booked=1", (entry_id,)).fetchone()
+        return None if row is None else rows.fill_from_row(row)
+
+    def last_event(self, kind: str, key: str) -> dict[str, object] | None:
+        """The body of the newest event of this kind about ``key``."""
+        sql = "SELECT body FROM events WHERE key=? AND kind=? ORDER BY n DESC LIMIT 1"
+        row = self._db.execute(sql, (key, kind)).fetchone()
+        return None if row is None else orjson.loads(row[0])
+
     def fills_of_symbol(self, symbol: str) -> list[FillRecord]:
         sql = "SELECT * FROM fills WHERE symbol=? AND booked=1 ORDER BY trade_utc_ns, entry_id"
         return [rows.fill_from_row(row) for row in self._db.execute(sql, (symbol,))]
 
     def fill_ids_since(self, since_utc_ns: int) -> tuple[str, ...]:
-        sql = "SELECT entry_id FROM fills WHERE trade_utc_ns>=? ORDER BY trade_utc_ns, entry_id"
-        return tuple(row[0] for row in self._db.execute(sql, (since_utc_ns,)))
+        """The venue's own fills; what an operator vouched for is none of them."""
+        sql = "SELECT entry_id FROM fills WHERE trade_utc_ns>=? AND trade_type<>? ORDER BY trade_utc_ns, entry_id"
+        return tuple(row[0] for row in self._db.execute(sql, (since_utc_ns, schema.OPERATOR_FILL)))
 
     def book(self, symbol: str) -> Book:
         row = self._db.execute("SELECT * FROM positions WHERE symbol=?", (symbol,)).fetchone()

@@ -150,6 +150,11 @@ def _rank(ranks: dict[_Ranked, int], value: _Ranked | None) -> int:
     return 0 if value is None else ranks[value]
 
 
+def without_fill(facts: OrderFacts, size: Decimal) -> OrderFacts:
+    """Take back a fill that an operator had vouched for and the venue shows otherwise."""
+    return replace(facts, filled=facts.filled - size)
+
+
 def state_of(facts: OrderFacts) -> OrderState:
     """The state that follows from the facts."""
     if facts.filled > 0 and facts.filled >= facts.size:
@@ -158,6 +163,8 @@ def state_of(facts: OrderFacts) -> OrderState:
         return _final_state(facts)
     if not facts.seen and facts.filled == 0:
         return _unseen_state(facts)
+    if not facts.seen and facts.absent:
+        return OrderState.CANCELLED  # an operator said how much of it was filled; the rest never was
     if facts.cancel_requested or facts.venue_status == "CANCEL_QUEUED":
         return OrderState.PENDING_CANCEL
     return OrderState.PARTIALLY_FILLED if facts.filled > 0 else OrderState.OPEN

@@ -47,6 +47,7 @@ class Projections:
             "order_changed": self._change,
             "fill": self._fill,
             "fill_adjustment": self._adjust,
+            "fill_withdrawn": self._withdraw,
             "trip_closed": self._close_trip,
             "plan": self._plan,
             "proposal": self._propose,
@@ -91,10 +92,23 @@ class Projections:
         day = self._days.get((fill.symbol, positions.day_start(fill.trade_utc_ns)))
         after, days, anew = positions.book_fill(before, fill, day, lambda: map(fill_of, known))
         if anew:
-            for other in [one for one in self._days if one[0] == fill.symbol]:
-                del self._days[other]
+            self._forget_days(fill.symbol)
         self._books[fill.symbol] = after
         self._days |= {(fill.symbol, start): sums for start, sums in days.items()}
+
+    def _withdraw(self, key: str, body: dict[str, Any]) -> None:
+        row = self._plain["fills"][body["entry_id"]]
+        symbol = row[4]
+        self._fills_of[symbol].remove(row)
+        self._plain["fills"][body["entry_id"]] = (*row[:-1], 0)
+        book, days = positions.fold(symbol, map(fill_of, self._fills_of[symbol]))
+        self._forget_days(symbol)
+        self._books[symbol] = book
+        self._days |= {(symbol, start): sums for start, sums in days.items()}
+
+    def _forget_days(self, symbol: str) -> None:
+        for day in [one for one in self._days if one[0] == symbol]:
+            del self._days[day]
 
     def _adjust(self, key: str, body: dict[str, Any]) -> None:
         self._keep(body, booked=0)

@@ -11,13 +11,13 @@ from actors.messages.trading import (
     ReadLedger,
 )
 from actors.orders import positions
-from actors.orders.facts import TrackerFacts
+from actors.orders.operating import TrackerOperating
 
 SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
 HANDLED_SHOWN = 64
 
 
-class TrackerReporting(TrackerFacts):
+class TrackerReporting(TrackerOperating):
     """Everything here is read from the ledger at the moment of telling."""
 
     def publish(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 VERSION = 2
+OPERATOR_FILL = "OPERATOR"
+"""``trade_type`` of a fill that an operator vouched for; the venue's own are FILL and its adjustments."""
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from types import MappingProxyType
 
 from actors.clock import NS_PER_S
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, PositionProof
 from actors.messages.health import Lease, TradingState
-from actors.messages.market import Side
 from actors.messages.trading import CancelOrder, Protection, QueryKind, Role, VenueAnswer, VenueOrder
-from actors.orders import blind, exits, killing
+from actors.orders import blind, exits, grid, killing
 from actors.orders.arming import TrackerArming
 from actors.orders.exits import Handover
-from actors.orders.killing import Listing, StopRun, Verdict
+from actors.orders.killing import Listing, StopKind, StopRun, Verdict
 from actors.orders.ledger import Ledger
+from actors.orders.records import OrderRecord
 from actors.orders.wire import Question
 
 LATCH_RUN = "latch"
 MARGIN_NS = 60 * NS_PER_S
 """Listings begin this much earlier than our clock says: the venue's clock may differ."""
 PRIORITY_PROOF = 5
+_KINDS = MappingProxyType(
+    {
+        OperatorVerb.KILL: StopKind.KILL,
+        OperatorVerb.STOP: StopKind.KILL,
+        OperatorVerb.HALT: StopKind.HALT,
+        OperatorVerb.REDUCE: StopKind.REDUCE,
+    }
+)
+ANSWERED_NS = 600 * NS_PER_S
+"""A finished stop this old has long had its answer: it need not tell its proof again."""
 OVERTAKEN_NS = 5 * NS_PER_S
 """A lease that still says RUN may have been issued before the stop; later it means that trading was released."""
 
@@ -49,23 +61,33 @@ class TrackerStopping(TrackerArming):
             return  # an older one arrived late: never widen by it
         self.lease = lease
         before, self._obeyed = self._obeyed, lease.state
-        if lease.state is TradingState.KILLED and before is not TradingState.KILLED and not self._kill_runs():
-            self.begin_stop(LATCH_RUN, flatten=False, cancel_all=False)
+        killing_now = any(run.kind is StopKind.KILL for run in self.unfinished_stops())
+        if lease.state is TradingState.KILLED and before is not TradingState.KILLED and not killing_now:
+            self.begin_stop(LATCH_RUN)
         if lease.state.rank <= TradingState.REDUCE_ONLY.rank and self.ledger.documents("stops"):
-            self._end_stops()
+            self._end_stops(lease.state)
         self.obey()
 
-    def _kill_runs(self) -> list[StopRun]:
+    def unfinished_stops(self) -> list[StopRun]:
         return [run for run in self.stop_runs() if not run.complete]
 
     def on_operator_command(self, command: OperatorCommand, sender: object) -> None:
-        if command.verb not in (OperatorVerb.KILL, OperatorVerb.STOP):
+        kind = _KINDS.get(command.verb)
+        if kind is None:
             self.log.warning("operator_command_ignored", verb=command.verb.value, request=command.request_id)
             return
         self.log.warning("operator_command", verb=command.verb.value, operator=command.operator, reason=command.reason)
-        self.begin_stop(command.request_id, flatten=command.flatten, cancel_all=command.cancel_all)
+        self.begin_stop(command.request_id, kind, flatten=command.flatten, cancel_all=command.cancel_all)
 
-    def begin_stop(self, request_id: str, *, flatten: bool, cancel_all: bool) -> None:
+    def begin_stop(
+        self,
+        request_id: str,
+        kind: StopKind = StopKind.KILL,
+        *,
+        flatten: bool = False,
+        cancel_all: bool = False,
+        symbol: str = "",
+    ) -> None:
         """Begin, or go on with, the stop of this id; a finished one tells its proof again."""
         known = {run.request_id: run for run in self.stop_runs()}.get(request_id)
         if known is None or (request_id == LATCH_RUN and known.complete):
@@ -73,19 +95,49 @@ class TrackerStopping(TrackerArming):
             working = self.ledger.working()
             oldest = min((one.intent.created_utc_ns for one in working), default=now_utc)
             oldest = now_utc - blind.LOOK_BACK_NS if self.unusable else oldest
-            known = StopRun(request_id, flatten, cancel_all, self.ledger.head, now_utc, oldest - MARGIN_NS)
+            known = StopRun(
+                request_id, flatten, cancel_all, self.ledger.head, now_utc, oldest - MARGIN_NS, kind=kind,
+                symbol=symbol, owned=str(self.ledger.book(symbol).quantity) if symbol else "",
+            )  # fmt: skip
+            # The lease may have been quicker: what it had cancelled is this stop's work as well.
+            going = [one for one in killing.targets(working, known) if one.facts.cancel_requested]
+            known = replace(known, cancelled=len(going))
             body = known.to_json()
             self.write(lambda ledger: ledger.put_document("stops", request_id, body))
-        self._listings.pop(request_id, None)
+            self._listings.pop(request_id, None)
         self._told.pop(request_id, None)
-        self.suspended = self.suspended or known.cancel_all
+        if known.cancel_all:
+            self.remember_suspension([known])
         self.obey(known)
         self.push_stop(known)
 
-    def _end_stops(self) -> None:
+    def remember_suspension(self, also: Sequence[StopRun] = ()) -> None:
+        """Which symbols stay bare: all, once an operator cancelled protection too, but those protected again since.
+
+        ``also``: stops that count although the disk refused them.
+        """
+        runs = {run.request_id: run for run in (*also, *self.stop_runs()) if run.cancel_all}
+        self.suspended = bool(runs)
+        self.rearmed = frozenset.intersection(*(frozenset(run.rearmed) for run in runs.values())) if runs else None
+
+    def rearm(self, symbol: str) -> bool:
+        """An operator wants this symbol protected although protection was cancelled; False: not written down."""
+        bare = [run for run in self.stop_runs() if run.cancel_all and symbol not in run.rearmed]
+
+        def work(ledger: Ledger) -> None:
+            for run in bare:
+                after = replace(run, rearmed=(*run.rearmed, symbol))
+                ledger.put_document("stops", run.request_id, after.to_json())
+
+        if bare and not self.write(work):
+            return False
+        self.remember_suspension()
+        return True
+
+    def _end_stops(self, state: TradingState) -> None:
         """Trading is allowed again: stops are over and protection is armed as usual."""
         latest = self.clock.utc_ns() - OVERTAKEN_NS
-        over = [run for run in self.stop_runs() if run.started_utc_ns <= latest]
+        over = [run for run in self.stop_runs() if run.started_utc_ns <= latest and run.over_in(state)]
 
         def work(ledger: Ledger) -> None:
             for run in over:
@@ -94,7 +146,7 @@ class TrackerStopping(TrackerArming):
         if over and self.write(work):
             for run in over:
                 self._listings.pop(run.request_id, None)
-            self.suspended = any(run.cancel_all for run in self.stop_runs())
+            self.remember_suspension()
 
     # --- cancelling ------------------------------------------------------------------------------------
 
@@ -103,37 +155,35 @@ class TrackerStopping(TrackerArming):
         working = self.ledger.working()
         if not working:
             return
+        runs = self.unfinished_stops() + ([run] if run is not None and not run.complete else [])
         doomed = []
         for one in working:
             state = self.lease.state_of(one.symbol) if self.lease is not None else TradingState.RUN
-            entry = one.side is Side.BUY and state.rank >= TradingState.REDUCE_ONLY.rank
-            if entry or (state.rank >= TradingState.HALTED.rank and killing.targets([one], cancel_all=False)):
+            if killing.forbidden(one, state) or any(killing.targets([one], stop) for stop in runs):
                 doomed.append(one)
-        runs = self._kill_runs() + ([run] if run is not None and not run.complete else [])
-        if runs:
-            everything = any(one.cancel_all for one in runs)
-            doomed += [one for one in killing.targets(working, cancel_all=everything) if one not in doomed]
         if doomed:
-            fresh = sum(1 for one in doomed if not one.facts.cancel_requested)
+            fresh = [one for one in doomed if not one.facts.cancel_requested]
             self.cancel_orders(doomed, "stop")
             self._count_cancelled(fresh)
 
-    def _count_cancelled(self, fresh: int) -> None:
-        runs = self._kill_runs()
-        if fresh and runs:
+    def _count_cancelled(self, fresh: list[OrderRecord]) -> None:
+        """Each stop counts the orders that it had to cancel and that nobody had cancelled before."""
+        counts = {run: len(killing.targets(fresh, run)) for run in self.unfinished_stops()}
+        if not any(counts.values()):
+            return
 
-            def work(ledger: Ledger) -> None:
-                for run in runs:
-                    counted = replace(run, cancelled=run.cancelled + fresh)
-                    ledger.put_document("stops", run.request_id, counted.to_json())
+        def work(ledger: Ledger) -> None:
+            for run, count in counts.items():
+                counted = replace(run, cancelled=run.cancelled + count)
+                ledger.put_document("stops", run.request_id, counted.to_json())
 
-            self.write(work)
+        self.write(work)
 
     # --- proving ---------------------------------------------------------------------------------------
 
     def push_stops(self) -> None:
         """Move every unfinished stop ahead; called by the sweep and when orders changed."""
-        for run in self._kill_runs():
+        for run in self.unfinished_stops():
             self.push_stop(run)
 
     def push_stop(self, run: StopRun) -> None:
@@ -151,10 +201,25 @@ class TrackerStopping(TrackerArming):
             self._look(run)
         if verdict.complete and not (self.unusable and run.flatten):
             run = replace(run, complete=True)
-            body = run.to_json()
-            if not self.write(lambda ledger: ledger.put_document("stops", run.request_id, body)):
+            if not self.keep_finished(run):
                 return
         self._tell(run, verdict)
+
+    def keep_finished(self, run: StopRun) -> bool:
+        """Persist that the stop is proven; older ones of its kind have had their answer."""
+        body = run.to_json()
+        long_ago = self.clock.utc_ns() - ANSWERED_NS
+        older = [
+            one.request_id for one in self.stop_runs()
+            if one.complete and one.kind is run.kind and not one.cancel_all and one.started_utc_ns < long_ago
+        ]  # fmt: skip
+
+        def work(ledger: Ledger) -> None:
+            ledger.put_document("stops", run.request_id, body)
+            for request_id in older:
+                ledger.put_document("stops", request_id, None)
+
+        return self.write(work)
 
     def _verdict(self, run: StopRun, unsold: list[tuple[str, Decimal]]) -> Verdict:
         listings = self._listings.get(run.request_id, [])
@@ -167,7 +232,7 @@ class TrackerStopping(TrackerArming):
         """Sell every own position by the hand-over; returns what is not sold yet."""
         unsold = []
         for book in self.ledger.books():
-            if book.quantity <= 0 or not self.traded(book.symbol):
+            if book.quantity <= 0 or not self.traded(book.symbol) or not run.concerns(book.symbol):
                 continue
             status = self.judge(book.symbol).status
             handover = self.handover(book.symbol)
@@ -176,7 +241,7 @@ class TrackerStopping(TrackerArming):
             unsold.append((book.symbol, book.quantity))
             wanted = Handover(book.symbol, exits.FLATTEN, f"flatten:{run.request_id}")
             if handover is None:
-                if self.proven:
+                if self.proven and self.sellable(book.symbol):
                     self.start_exit(wanted)
             elif handover.reason in (exits.STRATEGY, exits.MAX_HOLD):
                 taken = replace(wanted, sell_id=handover.sell_id)
@@ -184,6 +249,18 @@ class TrackerStopping(TrackerArming):
                 self.write(lambda ledger, s=symbol, b=body: ledger.put_document("handovers", s, b))  # type: ignore[misc]
                 self.tend(book.symbol)
         return unsold
+
+    def sellable(self, symbol: str) -> bool:
+        """Whether the product's mode takes an exit at all: its stop is not cancelled for a sale that cannot be."""
+        rules = self.rules.get(symbol)
+        if rules is None or grid.takes_exits(rules):
+            return True  # without rules the hand-over itself waits for them
+        self.ask_rules()
+        return False
+
+    def ask_rules(self) -> None:
+        """Read the product rules anew; the tracker's last layer does."""
+        raise NotImplementedError
 
     def _look(self, run: StopRun) -> None:
         """Ask for the two listings that make one look, not sooner than the visibility delay after the last."""
@@ -220,12 +297,9 @@ class TrackerStopping(TrackerArming):
         orders_settings = self.settings.orders
         spared = frozenset(
             one.id for one in self.ledger.working() if one.role is Role.EXIT
-            and not killing.is_target(one.role, one.intent.correlation_id, cancel_all=run.cancel_all)
+            and not run.ends(one.role, one.intent.correlation_id, one.symbol)
         )  # fmt: skip
-        found = killing.open_at_venue(
-            orders, orders_settings.family, orders_settings.instance, self.epoch,
-            cancel_all=run.cancel_all, spared=spared,
-        )  # fmt: skip
+        found = killing.open_at_venue(orders, orders_settings.family, orders_settings.instance, self.epoch, run, spared)
         # A listing read before the last fact about an order may still show it open: the fact counts.
         names = set()
         for view in found:
@@ -270,6 +344,11 @@ class TrackerStopping(TrackerArming):
         if fresh and told_unproven == (0 if complete else verdict.unproven + 1):
             return
         self._told[run.request_id] = (now, 0 if complete else verdict.unproven + 1)
+        if complete:
+            self.log.warning("stop_proven", request=run.request_id, kind=run.kind.value, cancelled=run.cancelled)
+        if run.kind is StopKind.FLATTEN:
+            self.tell_flatten(run, verdict)
+            return
         text = "proven" if complete else f"{verdict.unproven} unproven"
         if self.unusable:
             text = blind.what_is_known(self.unusable, complete=complete, flatten=run.flatten)
@@ -285,8 +364,10 @@ class TrackerStopping(TrackerArming):
             text=text,
         )
         self.tell("admin", proof)
-        if complete:
-            self.log.warning("stop_proven", request=run.request_id, cancelled=run.cancelled)
+
+    def tell_flatten(self, run: StopRun, verdict: Verdict) -> None:
+        """How the flatten of one symbol stands; the layer that takes requests answers it."""
+        raise NotImplementedError
 
     def position_proofs(self) -> tuple[PositionProof, ...]:
         """How every own position stands, from the venue's orders."""

@@ -173,6 +173,8 @@ def _strangers(
 def _compare_order(order: LedgerOrder, shown: VenueOrder | None, venue: VenueView, settle_ns: int) -> Found | None:
     if order.changed_utc_ns > venue.asked_utc_ns - settle_ns:
         return None  # in motion
+    if shown is None and order.vouched:
+        return None
     if shown is None:
         # INTENT and SUBMITTING are the tracker's own to time out; UNKNOWN is proven by its own queries.
         if order.state in _RESTING:

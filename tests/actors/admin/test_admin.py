@@ -58,14 +58,48 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(harness: ActorHarness) 
     assert "status" in str(answers(visit(harness, verb="explode"))[0]["error"])
 
 
-def test_halt_is_done_when_the_watchdog_has_persisted_it_and_is_audited(harness: ActorHarness, tmp_path: Path) -> None:
-    guest = visit(harness, verb="halt", reason="drill", operator="anna")
-    assert answers(guest) == []
+@pytest.mark.parametrize("verb", ["halt", "reduce"])
+@pytest.mark.parametrize("proof_first", [True, False])
+def test_halt_and_reduce_are_done_when_persisted_and_proven_and_are_audited(
+    harness: ActorHarness, tmp_path: Path, verb: str, proof_first: bool
+) -> None:
+    guest = visit(harness, verb=verb, reason="drill", operator="anna")
+    (command,) = harness.take("tracker", OperatorCommand)
+    assert harness.sent["watchdog"] == [command], "both are told at once"
+    proof = CancelProof(command.request_id, True, 2, 0, (), ())  # type: ignore[attr-defined]
+    if proof_first:
+        harness.deliver(proof)
     accept(harness, TradingState.HALTED)
-    (answer,) = answers(guest)
-    assert answer["ok"] is True
-    assert answer["state"] == "HALTED"
+    if not proof_first:
+        assert [one["event"] for one in answers(guest)] == ["state"], "the state does not wait for the proof"
+        harness.deliver(proof)
+    answer = answers(guest)[-1]
+    assert (answer["ok"], answer["state"], answer["cancelled"]) == (True, "HALTED", 2)
     assert [(entry["what"], entry["operator"]) for entry in audit(tmp_path)] == [("asked", "anna"), ("done", "anna")]
+
+
+def test_a_watchdog_that_was_away_is_told_until_it_answers(harness: ActorHarness) -> None:
+    harness.remove_peer("watchdog")
+    guest = visit(harness, verb="halt", reason="drill")
+    (command,) = harness.take("tracker", OperatorCommand)
+    harness.deliver(CancelProof(command.request_id, True, 0, 0, (), ()))  # type: ignore[attr-defined]
+    assert answers(guest) == [], "what is not persisted is not done"
+    harness.restart_peer("watchdog")
+    harness.advance(1.1)
+    assert harness.take("watchdog", OperatorCommand) == [command]
+    harness.deliver(StateChanged(command.request_id, True, TradingState.HALTED, ()))  # type: ignore[attr-defined]
+    assert answers(guest)[-1]["ok"] is True
+
+
+def test_a_halt_that_nobody_persisted_is_not_done(harness: ActorHarness) -> None:
+    harness.remove_peer("watchdog")
+    guest = visit(harness, verb="halt", reason="drill")
+    (command,) = harness.take("tracker", OperatorCommand)
+    harness.deliver(CancelProof(command.request_id, True, 0, 0, (), ()))  # type: ignore[attr-defined]
+    harness.advance(PROOF_S + 1)
+    last = answers(guest)[-1]
+    assert last["ok"] is False
+    assert "watchdog" in str(last["error"])
 
 
 def test_a_refusal_of_the_watchdog_is_passed_on(harness: ActorHarness) -> None:
