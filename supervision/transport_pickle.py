@@ -42,10 +42,22 @@ def _learn(kind: type) -> None:
         return  # nothing to gain
     take = operator.attrgetter(*names)
 
+    def call(message: object) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return kind, take(message)
+
     def reduce(message: object) -> tuple[Callable[..., object], tuple[object, ...]]:
         return rebuild, (kind, *take(message))
 
-    copyreg.pickle(kind, reduce)  # type: ignore[arg-type]  # typeshed ties the reducer to one class
+    # typeshed ties the reducer to one class
+    copyreg.pickle(kind, call if _init_only_stores(kind) else reduce)  # type: ignore[arg-type]
+
+
+def _init_only_stores(kind: type) -> bool:
+    """Whether calling the class with its fields' values, in their order, does no more than set them."""
+    plain = all(field.init and not field.kw_only for field in dataclasses.fields(kind))
+    code = getattr(kind.__init__, "__code__", None)  # type: ignore[misc]
+    is_generated = code is not None and code.co_filename == "<string>"  # one that the class defines itself is kept
+    return plain and is_generated and not hasattr(kind, "__post_init__")
 
 
 def _names(kind: type) -> tuple[str, ...]:

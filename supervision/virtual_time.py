@@ -146,6 +146,7 @@ class VirtualSystem:
         self._arrivals: dict[tuple[str, str, bool], int] = {}
         self._in_flight: dict[VirtualProcess, dict[int, tuple[VirtualProcess | None, object]]] = {}
         self._trace = hashlib.blake2b(digest_size=16)
+        self._pickled: tuple[object, bytes] = (None, b"")
 
     # --- Thespian's system base ------------------------------------------------------------------------
 
@@ -293,7 +294,7 @@ class VirtualSystem:
 
     def send(self, sender: VirtualProcess | None, address: UnixAddress, message: object) -> None:
         """Carry a copy of ``message`` to ``address``; raises what pickling raises."""
-        copy = pickle.loads(dumps(message))  # noqa: S301 - our own bytes
+        copy = self._copy(message)
         if address == OUTSIDE:
             self.received.append(copy)
             return
@@ -322,6 +323,12 @@ class VirtualSystem:
                 self.at(now + ACK_TIMEOUT_NS, lambda: self._time_out(target, ticket))
         from_address = sender.address if sender is not None else OUTSIDE
         self.at(due, lambda: self._arrive(target, ticket, from_address, copy, now))
+
+    def _copy(self, message: object) -> object:
+        """What the receiver will hold. One message told to many is pickled once; each receiver has its own copy."""
+        if self._pickled[0] is not message:
+            self._pickled = (message, dumps(message))
+        return pickle.loads(self._pickled[1])  # noqa: S301 - our own bytes
 
     def _time_out(self, target: VirtualProcess, ticket: int) -> None:
         waiting = self._in_flight.get(target, {}).pop(ticket, None)

@@ -44,11 +44,35 @@ class _Unslotted:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    name: str
+    number: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ByName:
+    name: str
+    number: int
+
+
+@dataclass(slots=True)
+class _OwnInit:
+    name: str
+    number: int
+
+    def __init__(self, text: str) -> None:
+        self.name, self.number = text, len(text)
+
+
 @pytest.mark.parametrize(
     "message",
     [
         _Order("BTC-USD", Decimal("0.10"), UnixAddress("1f.2.ab"), nested=(_Base("a"), _Base("b"))),
         _Base("one field"),
+        _Plain("two", 2),
+        _ByName(name="named", number=1),
+        _OwnInit("four"),
         _Empty(),
         _Mutable(1),
         _Unslotted(2),
