@@ -159,9 +159,7 @@ def _distinct(found: Rows, identity: str) -> Rows:
     return list({str(row.get(identity)): row for row in found}.values())
 
 
-def order_rows(
-    *, statuses: Sequence[str] = (), since_utc_ns: int | None = None
-) -> Generator[Step, WireResult, Rows]:
+def order_rows(*, statuses: Sequence[str] = (), since_utc_ns: int | None = None) -> Generator[Step, WireResult, Rows]:
     """Every order of these statuses (all without any), as the venue writes it, from however many pages."""
     start = to_rfc3339(since_utc_ns) if since_utc_ns is not None else None
 

@@ -85,14 +85,20 @@ class EgressProof:
     def never_sent(self, record: OrderRecord, *, holder_gone: bool) -> bool:
         """True only when the command's holder is gone and the same boot has no record of the order.
 
-        A damaged or torn log, another boot, a missing or unreadable file prove nothing.
+        A log damaged since its birth, another boot, and any log but the one that the intent names prove nothing:
+        one that was deleted and made anew, or put back from a copy, may lack what the first one held.
         """
-        if not holder_gone or not record.boot_id:
+        if not holder_gone or not record.boot_id or not record.egress_id:
             return False
         try:
-            if egress.boot_id() != record.boot_id or not self._path.exists():
+            if egress.boot_id() != record.boot_id:
                 return False
             log = egress.read_records(self._path)
         except OSError:
             return False
-        return not log.torn and not log.damaged and record.id not in log.created(record.boot_id)
+        birth = log.birth
+        if birth is None or not log.unbroken:
+            return False
+        if (birth.client_order_id, birth.boot_id) != (record.egress_id, record.boot_id):
+            return False
+        return record.id not in log.created(record.boot_id)

@@ -99,6 +99,8 @@ class WireState:
     searches: dict[str, Search] = field(default_factory=dict)
     stations: dict[str, Stations] = field(default_factory=dict)
     boot_id: str = ""
+    egress_ids: dict[int, str] = field(default_factory=dict)
+    """By the gateway's incarnation: the birth of the egress log that it writes."""
 
 
 class TrackerWire(TrackerCore):
@@ -139,6 +141,7 @@ class TrackerWire(TrackerCore):
             proposal_id=draft.proposal_id,
             boot_id=self.wire.boot_id,
             gateway_incarnation=gateway.incarnation if gateway else 0,
+            egress_id=self._egress_id(gateway.incarnation) if gateway else "",
             plan_stop=draft.plan_stop,
             plan_target=draft.plan_target,
             plan_max_hold_s=draft.plan_max_hold_s,
@@ -146,6 +149,17 @@ class TrackerWire(TrackerCore):
         )
         ledger.add_order(record)
         return record
+
+    def _egress_id(self, incarnation: int) -> str:
+        """A gateway that is known has opened its log; what it has to begin anew later proves nothing of this order."""
+        known = self.wire.egress_ids.get(incarnation)
+        if known is None:
+            try:
+                known = egress.newest_birth(self.settings.store_dir / "egress.log")
+            except OSError:
+                known = ""
+            self.wire.egress_ids = {incarnation: known}
+        return known
 
     def send_intent(self, record: OrderRecord, quote: Quote | None, expires_boot_ns: int) -> None:
         """Hand a persisted intent to the gateway, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors import egress
-from actors.egress import RECORD_BYTES, EgressError, EgressWriter, Verb, boot_id, read_records
+from actors.egress import RECORD_BYTES, EgressError, EgressWriter, Verb, boot_id, newest_birth, read_records
 
 
 def _write(path: Path, *names: str, boot: str = "b") -> None:
@@ -47,7 +48,7 @@ def test_created_counts_only_creates_of_the_boot_asked_for(tmp_path: Path) -> No
 def test_a_torn_tail_is_reported_and_the_records_before_it_stand(tmp_path: Path) -> None:
     path = tmp_path / "egress.log"
     _write(path, "one", "two")
-    os.truncate(path, RECORD_BYTES + 20)
+    os.truncate(path, 2 * RECORD_BYTES + 20)
     log = read_records(path)
     assert [r.client_order_id for r in log.records] == ["one"]
     assert log.torn
@@ -56,18 +57,18 @@ def test_a_torn_tail_is_reported_and_the_records_before_it_stand(tmp_path: Path)
 def test_records_after_a_torn_one_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "egress.log"
     _write(path, "one", "two")
-    os.truncate(path, RECORD_BYTES + 20)
+    os.truncate(path, 2 * RECORD_BYTES + 20)
     _write(path, "three")
     log = read_records(path)
     assert [r.client_order_id for r in log.records] == ["one", "three"]
-    assert (log.torn, log.damaged) == (False, 1)
+    assert (log.torn, log.damaged, log.unbroken) == (False, 1, True)  # what is damaged lies before the new birth
 
 
 def test_a_flipped_bit_is_damage_not_a_record(tmp_path: Path) -> None:
     path = tmp_path / "egress.log"
     _write(path, "one")
     data = bytearray(path.read_bytes())
-    data[12] ^= 1
+    data[RECORD_BYTES + 12] ^= 1
     path.write_bytes(data)
     log = read_records(path)
     assert (log.records, log.damaged) == ((), 1)
@@ -108,3 +109,91 @@ def test_a_record_survives_a_kill_right_after_the_write(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", code, str(path)], timeout=20)
     assert ended.returncode == -signal.SIGKILL
     assert read_records(path).created(boot_id()) == {"td-a-1-e-1"}
+
+
+def _births(path: Path) -> list[str]:
+    records = path.read_bytes()
+    step = range(0, len(records), RECORD_BYTES)
+    found = [egress._decode(records[at : at + RECORD_BYTES]) for at in step]
+    return [one.client_order_id for one in found if one is not None and one.verb is Verb.BIRTH]
+
+
+def test_a_log_that_goes_on_unbroken_has_one_birth(tmp_path: Path) -> None:
+    path = tmp_path / "egress.log"
+    _write(path, "one")
+    _write(path, "two")
+    (birth,) = _births(path)
+    assert newest_birth(path) == birth
+    log = read_records(path)
+    assert log.birth is not None and (log.birth.client_order_id, log.unbroken) == (birth, True)
+
+
+@pytest.mark.parametrize("how", ["deleted", "copied", "torn", "damaged", "booted", "compacted"])
+def test_a_log_that_does_not_go_on_is_born_again(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "egress.log"
+    _write(path, "one", "two")
+    before = newest_birth(path)
+    if how == "deleted":
+        path.rename(tmp_path / "elsewhere")
+    elif how == "copied":
+        shutil.copy2(path, tmp_path / "copy")
+        (tmp_path / "copy").replace(path)
+        assert newest_birth(path) == "" and read_records(path).birth is None
+    elif how == "torn":
+        os.truncate(path, path.stat().st_size - 7)
+    elif how == "damaged":
+        data = bytearray(path.read_bytes())
+        data[-40] ^= 1
+        path.write_bytes(data)
+    elif how == "compacted":
+        monkeypatch.setattr(egress, "COMPACT_ABOVE_BYTES", RECORD_BYTES)
+    _write(path, "three", boot="later" if how == "booted" else "b")
+    assert newest_birth(path) not in ("", before)
+    assert "three" in {one.client_order_id for one in read_records(path).records}
+
+
+def test_a_log_deleted_under_its_writer_is_made_anew_with_another_birth(tmp_path: Path) -> None:
+    path = tmp_path / "egress.log"
+    writer = EgressWriter(path, "b", 1)
+    before = writer.birth
+    path.rename(tmp_path / "elsewhere")
+    writer.append(Verb.CREATE, "one", b"", boot_ns=1, utc_ns=1)
+    assert writer.birth != before
+    assert read_records(path).created("b") == {"one"}
+
+
+def test_a_disk_that_was_full_at_the_start_refuses_records_until_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "egress.log"
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    writer = EgressWriter(path, "b", 1)
+    assert writer.birth == ""
+    with pytest.raises(EgressError, match="full"):
+        writer.append(Verb.CREATE, "one", b"", boot_ns=1, utc_ns=1)
+    monkeypatch.setattr(os, "write", write)
+    writer.append(Verb.CREATE, "two", b"", boot_ns=1, utc_ns=1)
+    assert read_records(path).created("b") == {"two"}
+
+
+def test_a_copy_that_was_given_the_inode_of_the_first_file_is_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "egress.log"
+    _write(path, "one")
+    inode = path.stat().st_ino
+    if not egress._made_at(path):
+        pytest.skip("this file system does not keep when a file was made")
+    shutil.copy2(path, tmp_path / "copy")
+    path.unlink()
+    tries = [tmp_path / f"try-{n}" for n in range(50)]
+    for one in tries:
+        shutil.copy2(tmp_path / "copy", one)
+    same = [one for one in tries if one.stat().st_ino == inode]
+    if not same:
+        pytest.skip("this file system did not give the inode out again")
+    same[0].rename(path)
+    assert read_records(path).birth is None

@@ -120,6 +120,24 @@ def test_a_submitting_order_with_an_egress_record_is_unknown_after_a_restart(tmp
     assert not desk.snapshot().ready
 
 
+@pytest.mark.parametrize("how", ["deleted", "copied", "younger than the intent"])
+def test_an_egress_log_that_is_not_the_one_the_order_left_under_proves_nothing(tmp_path: Path, how: str) -> None:
+    desk = Desk(tmp_path)
+    path = desk.settings.store_dir / "egress.log"
+    if how != "younger than the intent":
+        EgressWriter(path, egress.boot_id(), 1).close()
+    desk.approve()
+    desk.harness.take("gateway")
+    if how == "deleted":
+        path.unlink()
+    elif how == "copied":
+        (tmp_path / "copy").write_bytes(path.read_bytes())
+        (tmp_path / "copy").replace(path)
+    EgressWriter(path, egress.boot_id(), 2).close()
+    desk.restart(new_daemon=True)
+    assert desk.states() == ["entry UNKNOWN"]
+
+
 def test_without_an_egress_log_nothing_is_proven(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.approve()
