@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test drill campaign lint types imports check bench lock clean
+.PHONY: help install run test drill matrix campaign lint types imports check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,13 @@ run: install  ## demo: the simulated exchange and the daemon, in the foreground 
 test: install  ## all tests, drills included
 	$(BIN)/python -m pytest
 
-drill: install  ## only the drills on the running daemon
+drill: install  ## the drills on the running daemon, then the whole fault matrix (an hour)
 	$(BIN)/python -m pytest tests/drills
+	$(MAKE) matrix
+
+MATRIX_SEED ?= 20261127
+matrix: install  ## the fault matrix, 600 cases: make matrix MATRIX_SEED=7
+	$(BIN)/python -m tests.drills.matrix --seed $(MATRIX_SEED)
 
 SEEDS ?= 10000
 FIRST ?= 1

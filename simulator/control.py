@@ -5,10 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from itertools import islice
 
 import orjson
 from aiohttp import web
 
+from simulator.book import BUY, SELL
 from simulator.faults import KINDS, UnknownFaultError
 from simulator.feed import Feed
 from simulator.orders import render_fill, render_order
@@ -37,6 +39,7 @@ class Control:
         app.router.add_delete("/control/faults", self._clear_faults)
         app.router.add_post("/control/price", self._price)
         app.router.add_post("/control/market", self._market)
+        app.router.add_post("/control/trade", self._trade)
         app.router.add_post("/control/balance", self._balance)
         app.router.add_post("/control/order", self._order)
         app.router.add_post("/control/rules", self._rules)
@@ -63,14 +66,16 @@ class Control:
             raise ValueError("a JSON object is expected")
         return body
 
-    async def _truth(self, _request: web.Request) -> web.StreamResponse:
+    async def _truth(self, request: web.Request) -> web.StreamResponse:
+        """Everything, or (for who asks often) only the orders and fills after so many, in the order they came."""
         engine = self._venue.engine
+        orders_from, fills_from = (int(request.query.get(name, "0")) for name in ("orders_from", "fills_from"))
         balances = {w.currency: {"available": text(w.available), "hold": text(w.hold)}
                     for w in engine.wallets.rows()}
         prices = {b: text(book.last_price) for b, book in engine.books.items() if book.last_price is not None}
         return self._json({
-            "orders": [render_order(order) for order in engine.orders.values()],
-            "fills": [render_fill(fill) for fill in engine.fills],
+            "orders": [render_order(order) for order in islice(engine.orders.values(), orders_from, None)],
+            "fills": [render_fill(fill) for fill in islice(engine.fills, fills_from, None)],
             "balances": balances, "prices": prices, "time": self._venue.stamp(),
         })
 
@@ -79,9 +84,11 @@ class Control:
 
     async def _requests(self, request: web.Request) -> web.StreamResponse:
         wanted = request.query.get("client_order_id")
-        rows = [row.render() for row in self._venue.requests
+        made, kept = self._venue.requests_made, self._venue.requests
+        skipped = max(0, int(request.query.get("after", "0")) - (made - len(kept)))
+        rows = [row.render() for row in islice(kept, skipped, None)
                 if wanted is None or row.client_order_id == wanted]
-        return self._json({"requests": rows})
+        return self._json({"requests": rows, "made": made})
 
     async def _faults(self, _request: web.Request) -> web.StreamResponse:
         faults = self._venue.faults
@@ -123,6 +130,19 @@ class Control:
         body = await self._read(request)
         self._feed.freeze(self._book(body), body.get("frozen") is True)
         return self._json({"symbol": body["symbol"], "frozen": body.get("frozen") is True})
+
+    async def _trade(self, request: web.Request) -> web.StreamResponse:
+        """Let others trade: `maker_side` rested at the price. Own orders in its way fill by the size of it."""
+        body = await self._read(request)
+        symbol, side = self._book(body), str(body["maker_side"])
+        price, size = decimal_of(str(body["price"])), decimal_of(str(body["size"]))
+        if side not in {BUY, SELL} or price <= 0 or size <= 0 or symbol not in self._venue.tapes:
+            raise ValueError("maker_side is BUY or SELL, price and size are positive, and the market is known")
+        venue, now = self._venue, self._venue.now_ns()
+        self._hub.on_trade(symbol, venue.tapes[symbol].add(price, size, side, now))
+        venue.engine.on_trade(symbol, price, size, side, now)
+        venue.commit()
+        return self._json({"symbol": symbol, "price": text(price), "size": text(size)})
 
     async def _balance(self, request: web.Request) -> web.StreamResponse:
         body = await self._read(request)

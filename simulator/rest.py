@@ -74,7 +74,8 @@ class Rest:
 
     async def _with_faults(self, request: web.Request, body: Json, row: RequestRow) -> web.Response:
         faults = self._venue.faults
-        where = {"path": request.path, "method": request.method, "symbol": str(body.get("product_id", ""))}
+        where = {"path": request.path, "method": request.method, "symbol": str(body.get("product_id", "")),
+                 "side": str(body.get("side", ""))}
         slow = faults.strike("slow", **where)
         if slow is not None and slow.word("when", "before") == "before":
             await asyncio.sleep(slow.number("delay_s", 1.0))

@@ -96,6 +96,7 @@ class Venue:
     publishes_own_trades: bool
     listeners: list[Listener] = field(default_factory=list)
     requests: deque[RequestRow] = field(default_factory=lambda: deque(maxlen=REQUESTS_KEPT))
+    requests_made: int = 0
     market_state: Callable[[], Json] | None = None
     _timer: asyncio.TimerHandle | None = None
     _own_rates: tuple[Decimal, Decimal] | None = None
@@ -205,6 +206,7 @@ class Venue:
     def note_request(self, row: RequestRow) -> None:
         """Remember a request for the drills."""
         self.requests.append(row)
+        self.requests_made += 1
 
     def stamp(self) -> str:
         """Return the venue's time as text."""

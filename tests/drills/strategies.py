@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
-from actors.strategist.api import Idea, MarketView, Side, Strategy
+from actors.strategist.api import Idea, MarketView, Side, Strategy, SymbolView
 
 
 class HoldSomeBidForTheRest(Strategy):
@@ -60,3 +62,43 @@ class Churn(Strategy):
                     )
                 )
         return ideas
+
+
+class Commanded(Strategy):
+    """Proposes what the files of ``folder`` tell it to: each once, when it has a quote and may.
+
+    A file is renamed before its idea is returned: whoever commands sees that it was taken, a restart repeats nothing.
+    """
+
+    demo_only = True
+
+    def decide(self, view: MarketView) -> Sequence[Idea]:
+        ideas = []
+        for path in sorted(Path(str(self.params["folder"])).glob("*.json")):
+            command = json.loads(path.read_text())
+            idea = self._idea(command, view[command["symbol"]])
+            if idea is not None:
+                path.rename(path.with_suffix(".taken"))
+                ideas.append(idea)
+        return ideas
+
+    @staticmethod
+    def _idea(command: dict[str, str], item: SymbolView) -> Idea | None:
+        quote = item.quote
+        if quote is None:
+            return None
+        if command["side"] == "SELL":
+            held = item.position.quantity if item.position is not None else Decimal(0)
+            return Idea(item.symbol, Side.SELL, "commanded", base_size=held) if held > 0 else None
+        if not item.tradable:
+            return None
+        limit = {"take": None, "rest": quote.bid}[command["price"]]
+        return Idea(
+            symbol=item.symbol,
+            side=Side.BUY,
+            reason="commanded",
+            notional=Decimal(command["notional"]),
+            limit=limit,
+            stop=quote.bid * Decimal("0.95"),
+            target=quote.ask * Decimal("1.2"),
+        )

@@ -1,0 +1,279 @@
+"""Runs one case on a lane: reach the point, strike, let the daemon find back, judge by the venue's books."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from tests.drills.matrix import points
+from tests.drills.matrix.blows import strike
+from tests.drills.matrix.cases import READINGS, Case
+from tests.drills.matrix.lane import JWT_LIFE_S, Lane
+from tests.drills.matrix.points import NotReachedError, Stage
+from tests.drills.matrix.watcher import Report, Watcher
+
+ATTEMPTS = 3
+BACK_S, BACK_WHOLE_S = 40.0, 75.0
+"""Until everything works again and the books agree; longer when the whole daemon goes down."""
+FLAT_S = 30.0
+NAKED_PAGE_S = 5.0
+SLACK_S = 0.5
+HANG_S = 4.0
+"""Budget in which a hung gateway or tracker is replaced; nobody else can protect meanwhile."""
+PROOF_S = JWT_LIFE_S + 2 * 2.0 + 15.0
+"""Until an order that never arrived is proven absent: a gateway's patience, a token's life, the venue's delay twice."""
+MODE_S = 1.5
+OUTER_REST_S = 2.0
+"""How long run.py stands still before its host lets it go on: nobody above it would notice."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a case. ``verdict``: held, broken, or not proven (its point was not reached)."""
+
+    name: str
+    actor: str
+    way: str
+    point: str
+    weather: str
+    readings: dict[str, int]
+    verdict: str = "not proven"
+    evidence: str = ""
+    problems: list[str] = field(default_factory=list)
+    attempts: int = 0
+    recovery_s: float = 0.0
+    down_s: float = 0.0
+    seconds: float = 0.0
+    naked_s: list[float] = field(default_factory=list)
+    naked_excused: str = ""
+    """Why a position was naked for more than 5 s where the design says that it must be, and a page came."""
+    life: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_case(lane: Lane, case: Case) -> Result:
+    """One case from flat to flat. The lane is closed when the case leaves doubts."""
+    result = Result(case.name, case.actor, case.way, case.point, case.weather, dict(case.readings))
+    began = time.monotonic()
+    try:
+        for attempt in range(1, ATTEMPTS + 1):
+            result.attempts = attempt
+            try:
+                _attempt(lane, case, result)
+                break
+            except NotReachedError as error:
+                result.evidence = f"not reached: {error}"
+                lane.close()
+    except Exception as error:
+        result.verdict = "broken"
+        result.problems.append(f"{type(error).__name__}: {error}"[:1500])
+    result.life = f"{lane.folder.name}/life{lane.fresh}"
+    result.seconds = round(time.monotonic() - began, 1)
+    if result.verdict != "held":
+        lane.close()
+    return result
+
+
+def _attempt(lane: Lane, case: Case, result: Result) -> None:
+    _begin(lane)
+    truth = lane.venue.truth()
+    made = lane.venue.requests(10**9)["made"]
+    stage = Stage(lane, case, len(truth["orders"]), len(truth["fills"]), made, lane.log_size())
+    survives = bool(case.readings["bracket_stop_survives_partial_target"])
+    assert lane.simulator is not None
+    watcher = Watcher(lane.simulator.control_url, stage.orders_from, stage.fills_from, survives)
+    watcher.start()
+    try:
+        _play_readings(lane, case)
+        try:
+            points.reach(stage)
+        except NotReachedError:
+            stage.release()
+            raise
+        result.evidence = stage.evidence
+        _strike_and_recover(stage, watcher, result)
+    finally:
+        report = watcher.stop()
+    _judge(stage, report, result)
+
+
+def _begin(lane: Lane) -> None:
+    """Flat, at work, no faults."""
+    lane.open()
+    lane.withdraw()
+    lane.venue.clear_faults()
+    lane.venue.rules(**{name: values[0] for name, values in READINGS.items() if name in _RULES})
+    end = time.monotonic() + BACK_S
+    while doubts := lane.doubts():
+        if time.monotonic() > end:
+            raise AssertionError(f"the lane is not ready: {doubts}")
+        time.sleep(0.05)
+
+
+_RULES = (
+    "gtd_end_status", "bracket_stop_survives_partial_target", "auction_cancels_brackets", "self_trade_prevention",
+    "stop_orders_offered", "accept_delay_ms", "cancel_delay_ms",
+)  # fmt: skip
+
+
+def _play_readings(lane: Lane, case: Case) -> None:
+    """Of each open row, the reading that this case has."""
+    lane.venue.rules(**{name: READINGS[name][case.readings[name]] for name in _RULES})
+    if case.readings["duplicate_client_order_id"]:
+        lane.venue.fault("duplicate_client_order_id")
+    for name in ("get_order_404_for", "orders_invisible_for"):
+        if case.readings[name]:
+            lane.venue.fault(name, visible_after_s=1.0)
+    for name in ("heartbeat_string", "client_id"):
+        if case.readings[name]:
+            lane.venue.fault(name)
+
+
+def _weather(stage: Stage) -> None:
+    """The venue's own fault, which meets the daemon while it recovers."""
+    venue, symbol = stage.lane.venue, stage.case.symbol
+    orders = {"method": "POST", "symbol": symbol}
+    faults: dict[str, dict[str, Any]] = {
+        "status_429": {"kind": "status", "status": 429, "count": 3},
+        "status_500": {"kind": "status", "status": 500, "count": 3},
+        "status_401": {"kind": "status", "status": 401, "count": 2},
+        "slow": {"kind": "slow", "delay_s": 0.7, "when": "after", "count": 6},
+        "cut_after_booking": {"kind": "cut_after_booking", "count": 1, "match": orders},
+        "cut_before_booking": {"kind": "cut_before_booking", "count": 1, "match": orders},
+        "order_configuration_null": {"kind": "order_configuration_null", "count": 3},
+        "get_order_404": {"kind": "get_order_404_for", "visible_after_s": 2, "seconds": 8},
+        "orders_invisible": {"kind": "orders_invisible_for", "visible_after_s": 1.5, "seconds": 8},
+        "user_event_duplicate": {"kind": "user_event_duplicate", "count": 6},
+        "user_event_missing": {"kind": "user_event_missing", "count": 4},
+        "user_event_late": {"kind": "user_event_late", "count": 4, "delay_s": 1},
+        "user_gap": {"kind": "drop_frame", "count": 1, "match": {"channel": "user"}},
+        "html_200": {"kind": "html_200", "count": 2},
+    }
+    if stage.case.weather in faults:
+        body = faults[stage.case.weather]
+        venue.fault(**body)
+
+
+def _walk_modes(stage: Stage) -> None:
+    if stage.case.weather == "mode_walk":
+        for mode in ("cancel_only", "auction_mode"):
+            stage.lane.venue.fault("product_mode", symbol=stage.case.symbol, mode=mode, seconds=MODE_S)
+            time.sleep(MODE_S)  # the venue's walk is the drill
+
+
+def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
+    lane, case = stage.lane, stage.case
+    pid, crashes = lane.pid_of(case.actor), lane.crash_records()
+    _weather(stage)
+    struck = time.monotonic()
+    if stage.poisoned:
+        lane.go_on(pid)
+    else:
+        strike(pid, case.actor, case.way)
+    time.sleep(0.15)  # the blow falls while the rest still stands
+    stage.release()
+    _walk_modes(stage)
+    if case.actor == "run.py" and case.way == "SIGSTOP":
+        time.sleep(max(0.0, OUTER_REST_S - (time.monotonic() - struck)))  # its host needs a moment to notice
+        lane.go_on(pid)
+    old = None if case.whole else (case.actor, pid)
+    _come_back(stage, watcher, result, struck, old)
+    if case.way == "exception" and lane.crash_records() <= crashes:
+        result.problems.append("no crash record: the handler did not raise")
+    lane.venue.clear_faults()
+    lane.venue.rules(cancel_delay_ms=20, accept_delay_ms=5)
+    result.problems += lane.flatten(case.symbol, FLAT_S)
+    result.problems += _agree(lane)
+
+
+def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, old: tuple[str, int] | None) -> None:
+    """Wait until everything is at work, the books agree and nothing is naked."""
+    lane, case = stage.lane, stage.case
+    limit = BACK_WHOLE_S if case.whole else BACK_S
+    end = struck + limit
+    revived = 0.0
+    while True:
+        if lane.revive():
+            revived = time.monotonic()
+        doubts = lane.doubts(old)
+        doubts += [f"{symbol} is naked" for symbol in watcher.naked_now]
+        now = time.monotonic()
+        if revived and not result.down_s and not any("nobody answers" in doubt for doubt in doubts):
+            result.down_s = round(now - struck, 2)
+        if not doubts:
+            break
+        if now > end:
+            result.problems.append(f"not back after {limit:.0f} s: {'; '.join(doubts)[:900]}")
+            break
+        time.sleep(0.05)
+    result.recovery_s = round(time.monotonic() - struck, 2)
+
+
+def _agree(lane: Lane) -> list[str]:
+    """Differences that remain when everything is over."""
+    end = time.monotonic() + 15.0
+    while found := lane.disagreements():
+        if time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+    return []
+
+
+def _judge(stage: Stage, report: Report, result: Result) -> None:
+    case = stage.case
+    result.problems += report.violations
+    result.problems += _one_order_per_intent(stage)
+    result.naked_s = [round(spell.seconds, 2) for spell in report.naked]
+    result.problems += _too_naked(stage, report, result)
+    if report.looks < 10:
+        result.problems.append(f"the watcher looked {report.looks} times only")
+    result.verdict = "broken" if result.problems else "held"
+    if case.whole and not result.down_s and case.way != "SIGSTOP" and case.actor == "run.py":
+        result.verdict = "broken"
+        result.problems.append("run.py did not go down")
+
+
+def _one_order_per_intent(stage: Stage) -> list[str]:
+    """The venue has no more entries than the strategy asked for, and none sells what another sold."""
+    found = []
+    entries = stage.orders("e")
+    if len(entries) > 1:
+        found.append(f"{len(entries)} entries at the venue for one command")
+    bought = sum((Decimal(order["filled_size"]) for order in entries), Decimal(0))
+    sells = [order for order in stage.truth()["orders"] if order["side"] == "SELL"]
+    sold = sum((Decimal(order["filled_size"]) for order in sells), Decimal(0))
+    if sold > bought:
+        found.append(f"{sold} sold of {bought} bought")
+    return found
+
+
+def _too_naked(stage: Stage, report: Report, result: Result) -> list[str]:
+    """Naked beyond 5 s is a fault unless the blow itself made protecting impossible; a page must come in any case."""
+    case, found = stage.case, []
+    limit = NAKED_PAGE_S + SLACK_S + result.down_s
+    if case.way == "SIGSTOP" and case.actor in ("gateway", "tracker", "trading", "root"):
+        limit += HANG_S
+    if case.weather == "mode_walk":
+        limit += 2 * MODE_S + 2.0
+    for spell in report.naked:
+        if spell.seconds <= NAKED_PAGE_S + SLACK_S:
+            continue
+        paged = f"naked:{spell.symbol}" in stage.lane.log_since(stage.log_from)
+        if spell.seconds > limit + 2.0 and not paged:
+            found.append(f"{spell.symbol} was naked for {spell.seconds:.1f} s and no page came")
+        if spell.seconds <= limit:
+            result.naked_excused = "while the one who protects was being replaced, or the venue took nothing"
+        elif _proves_absence(stage) and spell.seconds <= limit + PROOF_S:
+            result.naked_excused = "until a protective order that never arrived was proven absent"
+        else:
+            found.append(f"{spell.symbol} was naked for {spell.seconds:.1f} s, {limit:.1f} s are allowed")
+    return found
+
+
+def _proves_absence(stage: Stage) -> bool:
+    sql = "SELECT count(*) FROM orders WHERE created_utc_ns > ? AND side = 'SELL' AND absent = 1"
+    return bool(stage.lane.rows(sql, stage.began_utc_ns)[0][0])
