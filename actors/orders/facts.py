@@ -342,8 +342,10 @@ class TrackerFacts(TrackerStopping):
         search = self.wire.searches.get(record.id)
         if search is None:
             return  # resolved meanwhile
-        interval = self.settings.orders.unknown_query_s
-        self.wire.searches[record.id] = search.queried(self.clock.boot_ns(), interval)
+        interval, venue = self.settings.orders.unknown_query_s, self.settings.venue
+        self.wire.searches[record.id] = search.queried(
+            self.clock.boot_ns(), interval, venue.jwt_life_s, venue.visibility_delay_s
+        )
         since = record.intent.created_utc_ns - MARGIN_NS
         name = record.id
 

@@ -29,15 +29,26 @@ class Search:
     """No byte of the order can have left after this."""
     since_boot_ns: int
     queries: int = 0
+    late_queries: int = 0
+    """Of them, those that could prove absence."""
     next_boot_ns: int = 0
     listings: tuple[int, ...] = field(default=())
     """When the listings that count as proof were asked for."""
     fills_clear: bool = False
     paged: bool = False
 
-    def queried(self, now_boot_ns: int, interval_s: float) -> Search:
-        wait_s = interval_s * min(MAX_BACKOFF, 2.0 ** min(self.queries, 8))
-        return replace(self, queries=self.queries + 1, next_boot_ns=now_boot_ns + round(wait_s * NS_PER_S))
+    def queried(self, now_boot_ns: int, interval_s: float, jwt_life_s: float, visibility_s: float) -> Search:
+        """A query went out: the waits grow, and begin anew when proof becomes possible, which no wait oversleeps."""
+        begins = self.proof_begins_boot_ns(jwt_life_s, visibility_s)
+        late = now_boot_ns >= begins
+        wait_s = interval_s * min(MAX_BACKOFF, 2.0 ** min(self.late_queries if late else self.queries, 8))
+        next_boot_ns = now_boot_ns + round(max(wait_s, visibility_s if late else 0.0) * NS_PER_S)
+        return replace(
+            self,
+            queries=self.queries + 1,
+            late_queries=self.late_queries + late,
+            next_boot_ns=next_boot_ns if late else min(next_boot_ns, begins),
+        )
 
     def proof_begins_boot_ns(self, jwt_life_s: float, visibility_s: float) -> int:
         return self.last_send_boot_ns + round((jwt_life_s + visibility_s) * NS_PER_S)

@@ -39,9 +39,27 @@ def test_one_listing_or_two_at_once_prove_nothing() -> None:
 def test_queries_wait_longer_and_longer_within_bounds() -> None:
     search, waits = SEARCH, []
     for _ in range(8):
-        search = search.queried(0, 1.0)
+        search = search.queried(0, 1.0, 120.0, 2.0)
         waits.append(search.next_boot_ns / seconds(1))
     assert waits == [1, 2, 4, 8, 10, 10, 10, 10]
+
+
+def test_the_first_moment_at_which_absence_can_be_proven_is_not_overslept() -> None:
+    search, at_s, asked = SEARCH, 0.0, []
+    while not search.absent:
+        search = fills(listing(search.queried(seconds(at_s), 1.0, 120.0, 2.0), at_s), at_s)
+        asked.append(at_s)
+        at_s = search.next_boot_ns / seconds(1)
+    assert asked[-2:] == [122, 124]
+
+
+def test_queries_that_prove_nothing_wait_longer_after_that_moment_too() -> None:
+    search, at_s, asked = SEARCH, 122.0, []
+    for _ in range(6):
+        search = search.queried(seconds(at_s), 1.0, 120.0, 2.0)
+        asked.append(at_s)
+        at_s = search.next_boot_ns / seconds(1)
+    assert asked == [122, 124, 126, 130, 138, 148]
 
 
 def test_a_balance_read_before_the_cancel_was_proven_is_not_sold_by(tmp_path: Path) -> None:
