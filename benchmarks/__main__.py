@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, heartbeats, scaling, transport
+from benchmarks import daemon, feed, heartbeats, kill, scaling, transport
 
 PARTS = {
     "transport": transport.run,
@@ -14,6 +14,7 @@ PARTS = {
     "daemon": daemon.run,
     "heartbeats": heartbeats.run,
     "scaling": scaling.run,
+    "kill": kill.run,
 }
 BUDGETS: dict[str, tuple[str, float]] = {
     "round_trip_p50_us": ("<=", 100.0),

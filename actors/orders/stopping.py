@@ -23,6 +23,8 @@ LATCH_RUN = "latch"
 MARGIN_NS = 60 * NS_PER_S
 """Listings begin this much earlier than our clock says: the venue's clock may differ."""
 PRIORITY_PROOF = 5
+LOOK_AGAIN_NS = NS_PER_S // 2
+"""After a look that found an order open: its cancel takes a moment."""
 _KINDS = MappingProxyType(
     {
         OperatorVerb.KILL: StopKind.KILL,
@@ -263,9 +265,11 @@ class TrackerStopping(TrackerArming):
         raise NotImplementedError
 
     def _look(self, run: StopRun) -> None:
-        """Ask for the two listings that make one look, not sooner than the visibility delay after the last."""
+        """Ask for the two listings that make one look: soon after one that found something open, and the visibility
+        delay after one that did not, since a nearer one proves nothing."""
         listings = self._listings.get(run.request_id, [])
-        gap_ns = self.settings.venue.visibility_delay_s * NS_PER_S
+        dirty = bool(listings and listings[-1].open_ids)
+        gap_ns = LOOK_AGAIN_NS if dirty else self.settings.venue.visibility_delay_s * NS_PER_S
         if listings and self.clock.boot_ns() - listings[-1].asked_boot_ns <= gap_ns:
             return
         key = f"stop:{run.request_id}"

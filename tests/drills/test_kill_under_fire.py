@@ -143,3 +143,25 @@ def test_a_kill_is_proven_whoever_is_dead_or_dies_in_the_middle_of_it(
     assert not [order for order in venue.truth()["orders"] if order["status"] not in ENDED]
     one.wait_status(lambda s: not s["positions"], "to be flat", 30)
     assert_books_agree(one, venue)
+
+
+def test_without_its_ledger_a_kill_is_proven_by_the_venue_alone_and_claims_no_positions(
+    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path
+) -> None:
+    symbols = ",".join((*HELD[:2], *BIDS))
+    venue_process = simulator("--symbols", symbols, "--frozen")
+    venue = Venue(venue_process.control_url)
+    strategist = {**MANY["strategist"], "params": {"held": ",".join(HELD[:2])}}
+    config = config_folder(tmp_path / "config", **{**MANY, "strategist": strategist})
+    one = daemon(*against(venue_process), "--symbols", symbols, config=config)
+    stops = trading(one, venue)
+    one.kill()
+    (one.data / "demo" / "ledger.db").unlink()
+    one.start(wait=False)
+    wait_for(one.status, "the admin to answer", 40)
+    killed = one.run("kill", "--reason", "drill")
+    assert killed.returncode == 0, killed.stdout + killed.stderr + one.tail()
+    assert "positions are not known" in killed.stdout
+    only_stops(venue, stops)
+    assert one.terminate() == 0, one.tail()
+    only_stops(venue, stops)
