@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from typing import NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from zlib import crc32
 
 from thespian.actors import (
@@ -67,7 +67,23 @@ class IgnoreStart(Exception):  # noqa: N818 - not an error: OTP's ``ignore``
     """Raised by ``restore``: there is nothing to do for this actor. It leaves with 0 and is not restarted."""
 
 
-class TradingActor(Actor):  # type: ignore[misc]  # Thespian is untyped
+if TYPE_CHECKING:
+
+    class _Base:
+        """What is used of Thespian's untyped Actor: without it no attribute of any actor would be checked."""
+
+        def send(self, address: object, message: object) -> None: ...
+        def wakeupAfter(self, period: timedelta, payload: object = None) -> None: ...  # noqa: N802 - Thespian's name
+        def createActor(self, of: str, **options: object) -> object: ...  # noqa: N802 - Thespian's name
+        @property
+        def myAddress(self) -> object: ...  # noqa: N802 - Thespian's name
+
+        _myRef: Any  # noqa: N815 - Thespian's name
+else:
+    _Base = Actor
+
+
+class TradingActor(_Base):
     """Base of all actors. A room overrides ``restore``, ``on_<message>``, ``progress``, ``on_stop``.
 
     Services: ``tell``/``reply``, ``every``/``after``/``cancel_timer``, ``worker``/``events`` (threads),

@@ -33,6 +33,8 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "start_to_ready_s": ("<=", 5.0),
     "memory_pss_mb_10_symbols": ("<=", 400.0),
     "kill_proven_s": ("<=", 5.0),
+    "hundred_entries_proven_cancelled_s": ("<=", 5.0),
+    "latch_to_last_entry_at_venue_ms": ("<=", 50.0),
     "heartbeats_and_supervision_share_of_one_core": ("<=", 0.05),
 }
 """docs/architecture.md says why; docs/performance.md has the figures that were seen."""

@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from actors.clock import NS_PER_S
 from actors.messages.trading import Role, VenueOrder
 from actors.orders import ids
+from actors.orders.killing import StopRun
 
 LOOK_BACK_NS = 24 * 3600 * NS_PER_S
 """All statuses are listed this far back: entries never rest for more than a minute."""
 OVER = frozenset({"FILLED", "CANCELLED", "EXPIRED", "FAILED"})
 
 
-def doomed(listing: Sequence[VenueOrder], family: str, *, cancel_all: bool) -> list[VenueOrder]:
-    """Orders of the family that must not rest, open or over. The side decides: only a SELL can be protection."""
+def doomed(listing: Sequence[VenueOrder], family: str, run: StopRun) -> list[VenueOrder]:
+    """Orders of the family that the stop forbids, open or over. A BUY is an entry whatever its id says."""
     found = []
     for view in listing:
         made = ids.parse(view.client_order_id)
         if made is None or made.family != family:
             continue
-        if cancel_all or view.side == "BUY" or made.role is not Role.PROTECTION:
+        role = Role.ENTRY if view.side == "BUY" else made.role
+        if run.cancels(role, "", view.product_id):
             found.append(view)
     return found
 

@@ -319,7 +319,7 @@ class TrackerStopping(TrackerArming):
         """Without a ledger: what the stop forbids, of any instance and start."""
         if not self.unusable:
             return []
-        return blind.doomed(orders, self.settings.orders.family, cancel_all=run.cancel_all)
+        return blind.doomed(orders, self.settings.orders.family, run)
 
     def _cancel_stray(self, view: VenueOrder) -> None:
         now = self.clock.boot_ns()
