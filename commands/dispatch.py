@@ -18,6 +18,9 @@ def dispatch(options: argparse.Namespace) -> int:
         "status": _status,
         "panic": _panic,
         "export": _export,
+        "backup": _stored,
+        "restore": _stored,
+        "ledger": _stored,
         "replay": _replay,
         "config": _config,
     }
@@ -66,6 +69,13 @@ def _export(options: argparse.Namespace) -> int:
         return exits.REFUSED
     sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2, default=str) + b"\n")
     return 0
+
+
+def _stored(options: argparse.Namespace) -> int:
+    from commands import stored
+
+    run = {"backup": stored.backup, "restore": stored.restore, "ledger": stored.verify}[options.command]
+    return run(options)
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     _requests(commands)
     _panic(commands)
     _export(commands)
+    _stored(commands)
     _replay(commands)
     _config(commands)
     return parser
@@ -121,6 +122,21 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _data_dir(parser)
     parser.add_argument("--mode", choices=MODES, help="whose ledger (default: the only one there is)")
     parser.add_argument("--json", action="store_true", help="accepted for clarity: the output is JSON")
+
+
+def _stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is done with the files of a data folder."""
+    backup = commands.add_parser("backup", help="copy a mode's whole store, daemon running or not, and verify the copy")
+    backup.add_argument("--to", type=Path, metavar="DIR", help="below which the new folder is made (default: backups)")
+    ledger = commands.add_parser("ledger", help="verify: does everything stored follow from the events?")
+    ledger.add_argument("action", choices=("verify",))
+    for parser in (backup, ledger):
+        _data_dir(parser)
+        parser.add_argument("--mode", choices=MODES, help="whose store (default: the only one there is)")
+    restore = commands.add_parser("restore", help="put a backup's ledger in place, daemon stopped; HALTED afterwards")
+    restore.add_argument("folder", type=Path, help="what backup made")
+    restore.add_argument("--reason", required=True, help="written to the audit file")
+    _data_dir(restore)
 
 
 def _replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

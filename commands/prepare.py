@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors import durable
+from actors.clock import NS_PER_S
 from config.settings import DEFAULT_FOLDER, ConfigError, Settings, make_settings, read_folder
 
 EXCHANGE_KEYS = ("COINBASE_API_KEY", "COINBASE_API_SECRET", "COINBASE_KEY_FILE")
@@ -101,8 +102,12 @@ def lock_data_dir(data_dir: Path) -> int:
     return fd
 
 
-def next_epoch(store_dir: Path) -> int:
-    """Bump the start number durably; raises Refused when what stands there is not a number."""
+def next_epoch(store_dir: Path, now_utc_ns: int) -> int:
+    """Bump the start number durably; raises Refused when what stands there is not a number.
+
+    It is never below the clock's seconds: should an older copy of the folder be put back, or a folder be begun
+    anew for the same account, no client order id of the life that is forgotten is made a second time.
+    """
     store_dir.mkdir(parents=True, exist_ok=True)
     path = store_dir / "epoch"
     try:
@@ -111,7 +116,7 @@ def next_epoch(store_dir: Path) -> int:
         text = "0"
     if not text.isdigit():
         raise Refused(f"{path}: expected a number, found {text[:40]!r}; restore it, or set it above any epoch used")
-    epoch = int(text) + 1
+    epoch = max(int(text) + 1, now_utc_ns // NS_PER_S)
     durable.replace(path, f"{epoch}\n".encode())
     return epoch
 

@@ -23,6 +23,7 @@ from commands.prepare import (
     next_epoch,
     refuse_unbuilt_modes,
 )
+from commands.restore import unfinished
 from commands.starts import StartBook
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
@@ -77,8 +78,10 @@ def start(options: argparse.Namespace) -> int:
 def _begin(settings: Settings, log: Log) -> tuple[Settings, str]:
     """Bump the epoch and write the start down, durably; why it must not trade by itself. Raises Refused."""
     limits = settings.supervision
+    if unfinished(settings.store_dir):
+        raise Refused(unfinished(settings.store_dir))
     try:
-        settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir)})
+        settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir, SystemClock().utc_ns())})
         book = StartBook(settings.store_dir)
         halt_reason = book.begin(SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s)
     except OSError as error:

@@ -231,6 +231,12 @@ class Daemon:
     def wait_run(self, seconds: float = 60.0) -> Json:
         return self.wait_status(lambda s: s["trading_state"] == "RUN", "the state RUN", seconds)
 
+    def epoch(self) -> int:
+        """Of the tree that lives now: a later one has a higher one."""
+        status = self.status()
+        assert status is not None
+        return int(status["epoch"])
+
     @property
     def venue(self) -> Venue:
         status = self.status()
