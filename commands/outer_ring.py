@@ -20,6 +20,7 @@ from actors.messages.health import Heartbeat
 from commands import exits
 from commands.aftermath import cancel_in_child, end_adopted, old_gateway_is_gone, record_death
 from commands.ask import NotRunningError, say
+from commands.pager import Pager
 from commands.prepare import Refused
 from commands.ring_signals import ENDING, Signals
 from commands.root_restarts import RootRestarts
@@ -59,6 +60,7 @@ class OuterRing:
         self._log = log
         self._signals = Signals()
         self._notifier = Notifier(os.environ)
+        self._pager = Pager(log)
         self._asked_to_stop = ""
         self._has_tree = False
         self.last_end_was_orderly = False
@@ -91,6 +93,10 @@ class OuterRing:
             ending = self._live_again(lives, ending.why)
         self.last_end_was_orderly = ending.code in (exits.OK, exits.STOP_UNPROVEN)
         self._notifier.stopping(f"exit code {code}")
+        if code != exits.OK:
+            text = f"the daemon ends with exit code {code}: {ending.why}; protection was left in place"
+            self._pager.page(self.settings, "daemon_ended", text)
+            self._pager.finish()
         self._log.info("ended", exit_code=code)
         return code
 
@@ -121,7 +127,7 @@ class OuterRing:
         """What follows an end: an exit code, or None when the tree is to be started anew (the wait is over then)."""
         if ending.code not in TREE_LOST and ending.code != exits.STOP_UNPROVEN:
             return ending.code
-        alone = end_adopted({self._simulator.process.pid} if self._simulator else ())
+        alone = end_adopted({*self._pager.pids, *({self._simulator.process.pid} if self._simulator else ())})
         if not alone:
             self._log.critical("orphans_survive")
         if ending.code in TREE_LOST and ending.code != exits.GAVE_UP:
@@ -180,7 +186,7 @@ class OuterRing:
         return self._asked_to_stop
 
     def _hear(self, beat: Heartbeat) -> None:
-        """The root's heartbeat."""
+        self._pager.hear(self.settings, beat)
 
     def _latch(self) -> None:
         """Create the latch, and tell the daemon as well: a disk that refuses the file must not stop a kill."""

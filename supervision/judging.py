@@ -20,7 +20,8 @@ class Judge(Family):
     """Takes heartbeats in; a judge that was late itself judges nobody."""
 
     def _set_up_judging(self) -> None:
-        self._next_check(self.clock.boot_ns())
+        self._alerts_boot_ns = self.clock.boot_ns()
+        self._next_check(self._alerts_boot_ns)
         if self.name == "root":
             self.every("health", HEALTH_S, self._touch_health, first_s=0.0)
 
@@ -87,6 +88,8 @@ class Judge(Family):
 
     def _touch_health(self) -> None:
         """The sign of life for the outer ring: earned while no actor at all is silent beyond saving."""
+        if "alerts" in self.peers:
+            self._alerts_boot_ns = self.clock.boot_ns()
         silent = self._silent_below()
         if silent:
             self.log.error("no_sign_of_life", because=silent)
@@ -110,7 +113,9 @@ class Judge(Family):
         ]
 
     def progress(self) -> dict[str, int]:
-        return {**super().progress(), "silent_count": len(self._silent_below())}
+        """The root also says when there was last somebody who tells the operators: the outer ring pages if not."""
+        told = {"alerts": self._alerts_boot_ns} if self.name == "root" else {}
+        return {**super().progress(), "silent_count": len(self._silent_below()), **told}
 
 
 def _counts_silent(beat: Heartbeat | None) -> bool:

@@ -81,7 +81,7 @@ def preload() -> None:
 
 def _intensity(settings: Settings) -> Intensity:
     limits = settings.supervision
-    return Intensity(limits.max_restarts, limits.period_s, limits.backoff_first_s, limits.backoff_max_s)
+    return Intensity(limits.max_restarts, limits.period_s, limits.backoff_first_s, limits.backoff_max_s, limits.retry_s)
 
 
 def _branch(settings: Settings, name: str, workers: tuple[str, ...]) -> ChildSpec:

@@ -65,7 +65,8 @@ class WatchdogSettings(Section):
 
 
 class SupervisionSettings(Section):
-    """Restart intensity of every supervisor and start deadlines, seconds.
+    """Restart intensity of every supervisor and start deadlines, seconds. retry_s: between tries of a part that was
+    given up without ending the daemon.
 
     root_restarts: how often the outer ring starts the whole tree anew within root_restart_window_s after it died or
     hung, before the process ends with a distinct exit code; 0: never. The first at once, then after full jitter up to
@@ -80,6 +81,7 @@ class SupervisionSettings(Section):
     stop_deadline_s: float = Field(default=5.0, gt=0, le=120)
     backoff_first_s: float = Field(default=0.05, ge=0, le=10)
     backoff_max_s: float = Field(default=5.0, gt=0, le=120)
+    retry_s: float = Field(default=60.0, gt=0, le=3600)
     root_restarts: int = Field(default=2, ge=0, le=100)
     root_restart_window_s: float = Field(default=1800.0, gt=0, le=86_400)
     root_backoff_first_s: float = Field(default=1.0, ge=0, le=60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -183,30 +182,3 @@ def test_each_actor_is_replaced_after_a_hang_and_after_a_segmentation_fault(
         assert is_gone(pid)
         assert len(one.gateways()) <= 1
     one.wait_run(120)
-
-
-def test_a_part_that_keeps_dying_is_given_up_by_its_own_policy(daemon: Callable[..., Daemon], tmp_path: Path) -> None:
-    config = config_folder(tmp_path / "config", supervision={"max_restarts": 2, "period_s": 60.0})
-    one = daemon(config=config)
-    one.wait_run()
-    kill_until(one, "strategist", lambda: one.actor("strategist")["state"] == "given_up")
-    status = one.wait_status(lambda s: s["trading_state"] == "REDUCE_ONLY", "no entries without a strategist")
-    assert "strategist" in " ".join(status["reasons"])
-    assert one.process is not None
-    kill_until(one, "tracker", lambda: one.process is not None and one.process.poll() is not None)
-    assert one.process.wait(20) == 75, one.tail()
-
-
-def kill_until(daemon: Daemon, name: str, condition: Callable[[], bool]) -> None:
-    """kill -9 the part whenever it runs, until the condition holds."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if condition():
-            return
-        status = daemon.status()
-        for actor in (status or {"actors": []})["actors"]:
-            if actor["name"] == name and actor["state"] == "running":
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(actor["pid"], signal.SIGKILL)
-        time.sleep(0.1)  # between two looks
-    raise AssertionError(f"{name} was killed for 60 s and nothing followed")
