@@ -38,14 +38,15 @@ def test_one_page_per_outage_of_the_alerts(tmp_path: Path) -> None:
 def test_a_page_that_nobody_takes_now_waits_in_the_outbox_for_the_next_alerts_actor(tmp_path: Path) -> None:
     made = settings(tmp_path, tmp_path / "no such file")
     outbox = Outbox(made.store_dir / "alerts.db", 10)
-    outbox.open(1)  # as the alerts actor left it
+    outbox.open(1)
+    outbox.close()  # as the alerts actor left it; no connection may be open across the fork
     pager = Pager(Log("run", "demo"))
     pager.page(made, "daemon_ended", "it ends")
     deadline = time.monotonic() + 10
     while not outbox.waiting() and time.monotonic() < deadline:
-        outbox.close()
         outbox = Outbox(made.store_dir / "alerts.db", 10)
         outbox.open(1)
+        outbox.close()
     (pid,) = pager.pids
     entry = outbox.next()
     assert entry is not None and entry.alert.key == "daemon_ended" and entry.alert.by == "run"
