@@ -12,6 +12,7 @@ import pytest
 
 from tests.drills.daemon import (
     Daemon,
+    Json,
     assert_books_agree,
     config_folder,
     descendants,
@@ -133,15 +134,25 @@ def test_a_stopped_run_py_is_seen_from_outside_and_goes_on_where_it_was(daemon: 
     assert_books_agree(one, one.venue)
 
 
-@pytest.mark.parametrize("name", ["feed", "risk", "gateway", "tracker", "watchdog", "strategist"])
-def test_a_stopped_actor_is_killed_by_its_parent_and_replaced(daemon: Callable[..., Daemon], name: str) -> None:
-    one = daemon()
+def test_a_late_guard_stops_its_symbol_a_late_tracker_all_entries_and_both_heal(daemon: Callable[..., Daemon]) -> None:
+    one = daemon("--symbols", "BTC-USD,ETH-USD")
     one.wait_run()
-    pid = one.actor(name)["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    back(one, name, pid)
-    assert is_gone(pid)
-    one.wait_run()
+
+    def latency(status: Json, scope: str) -> Json:
+        rows = (row for row in status["breakers"] if (row["name"], row["scope"]) == ("actor_latency", scope))
+        return next(rows, {"trips": 0, "is_open": False})
+
+    for name, scope, left in (("guard.ETH-USD", "ETH-USD", "RUN"), ("tracker", "*", "REDUCE_ONLY")):
+        pid = one.actor(name)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        late = one.wait_status(lambda s, scope=scope: latency(s, scope)["is_open"], f"{name} to trip actor_latency")
+        assert late["trading_state"] == left
+        back(one, name, pid)
+        assert is_gone(pid)
+        one.wait_status(
+            lambda s, scope=scope: s["trading_state"] == "RUN" and not latency(s, scope)["is_open"],
+            "the breaker to heal",
+        )
 
 
 def test_a_stall_of_the_whole_tree_kills_nobody_and_no_stale_order_leaves(daemon: Callable[..., Daemon]) -> None:
