@@ -198,3 +198,14 @@ def test_with_a_deleted_ledger_a_flatten_is_never_told_as_done(desk: Desk) -> No
     assert not any(one.complete for one in proofs(desk) if one.request_id == "k-1")
     assert "nothing is sold" in proofs(desk)[-1].text
     assert [order.side for order in desk.venue.open()] == ["SELL"]
+
+
+def test_an_order_the_ledger_lacks_is_cancelled_by_its_venue_id_and_the_next_look_comes_soon(desk: Desk) -> None:
+    (entry,) = (order for order in desk.venue.open() if order.side == "BUY")
+    desk.venue.orders["v-stray"] = replace(entry, order_id="v-stray", client_order_id="td-a-1-e-900")
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command())
+    desk.settle()
+    desk.pass_time(4.0)  # three looks a whole visibility delay apart would need longer
+    assert desk.venue.orders["v-stray"].status == "CANCELLED"
+    assert proofs(desk)[-1].complete
