@@ -19,6 +19,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from actors.clock import SystemClock, to_rfc3339
+from actors.gateway.decimals import MalformedAnswerError
+from actors.gateway.queries import ReadError
 from actors.latch import create_latch
 from commands.ask import operator
 from commands.exchange import Exchange, OutOfTimeError, Place, RefusedByVenueError
@@ -70,7 +72,10 @@ def panic(options: argparse.Namespace) -> int:
     except (PanicRefusedError, ConfigError, SimulatorError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
-    exchange.clear(tally, since)
+    try:
+        exchange.clear(tally, since)
+    except KeyboardInterrupt:
+        exchange.hinder("interrupted")
     if options.json:
         print(json.dumps(as_json(tally, exchange, latched.problem, since)))
     else:
@@ -172,7 +177,7 @@ def _confirm_all(options: argparse.Namespace) -> int:
     exchange, tally, since = _open(options)
     try:
         exchange.look(tally, since, act=False)
-    except (OutOfTimeError, RefusedByVenueError, ValueError) as error:
+    except (OutOfTimeError, RefusedByVenueError, ReadError, MalformedAnswerError) as error:
         print(f"the venue cannot be read: {error}", file=sys.stderr)
     print(naming_of_all(tally, to_rfc3339(since)), file=sys.stderr)
     return UNPROVEN

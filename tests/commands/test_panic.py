@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -143,17 +144,6 @@ def test_flatten_is_refused_with_its_reason_and_so_is_a_panic_without_a_key(tmp_
     assert keyless.returncode == 2 and "--key-file" in keyless.stderr
 
 
-def test_three_hundred_and_fifty_orders_on_several_pages(venue: SimulatorProcess) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: entry(venue), range(350)))
-    stays = {protection(venue)}
-    begun = time.monotonic()
-    tally, _ = sweep(venue)
-    print(f"350 orders proven cancelled in {time.monotonic() - begun:.2f} s")
-    assert tally.proven and open_names(venue) == stays
-    assert sum(1 for order in tally.own() if order.order_id in tally.asked and not order.open) == 350
-
-
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
@@ -212,6 +202,29 @@ def test_a_venue_that_never_answers_is_told_as_unproven_with_what_it_said(
     assert "500" in told["hindrance"]
 
 
+def test_an_interrupted_panic_says_what_is_unproven(venue: SimulatorProcess, tmp_path: Path) -> None:
+    name = entry(venue)
+    before = venue.struck("status")
+    venue.fault("status", status=500, seconds=60, match={"path": "batch_cancel"})
+    running = subprocess.Popen(
+        [sys.executable, RUN, "panic", *keyed(venue, tmp_path), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while venue.struck("status") == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    told = json.loads(running.communicate(timeout=30)[0])
+    assert running.returncode == 1 and not told["proven"] and told["hindrance"] == "interrupted"
+    assert [order["client_order_id"] for order in told["still_open"]] == [name]
+
+
+def test_all_at_a_venue_that_cannot_be_read_says_so_and_does_nothing(venue: SimulatorProcess, tmp_path: Path) -> None:
+    venue.fault("status", status=400, seconds=60, match={"path": "historical"})
+    asked = panic(tmp_path, *keyed(venue, tmp_path), "--all", "--for", "3")
+    assert asked.returncode == 1 and "cannot be read" in asked.stderr
+
+
 def test_a_venue_that_cannot_be_reached_is_told_as_unproven(venue: SimulatorProcess) -> None:
     exchange = Exchange(Place("localhost:9", Path(venue.key_file), Path(venue.ca_file)), 1.0, print)
     tally = Tally(Rule("td"), VISIBILITY_S)
@@ -242,3 +255,14 @@ def test_two_at_the_same_time_both_prove_it(venue: SimulatorProcess) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: sweep(venue)[0].proven, range(2)))
     assert both == [True, True] and open_names(venue) == set()
+
+
+def test_three_hundred_and_fifty_orders_on_several_pages(venue: SimulatorProcess) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: entry(venue), range(350)))
+    stays = {protection(venue)}
+    begun = time.monotonic()
+    tally, _ = sweep(venue)
+    print(f"350 orders proven cancelled in {time.monotonic() - begun:.2f} s")
+    assert tally.proven and open_names(venue) == stays
+    assert sum(1 for order in tally.own() if order.order_id in tally.asked and not order.open) == 350
