@@ -117,7 +117,7 @@ class World:
         """As ``run.py start``: a new epoch, a new tree."""
         if self.root is not None and self.root.alive:
             return
-        self.epoch = next_epoch(self.settings.store_dir)
+        self.epoch = next_epoch(self.settings.store_dir, self.system.clock.utc_ns())
         settings = self.settings.model_copy(update={"epoch": self.epoch})
         self.root = self.system.fork(tree.SUPERVISOR, None)
         self.root.label = "root"
