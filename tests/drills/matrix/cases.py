@@ -30,6 +30,7 @@ POINTS = {
 WEATHER = {
     "calm": "no further fault",
     "status_429": "three requests are answered 429",
+    "status_429_title": "the same, with its headers in Title-Case",
     "status_500": "three requests are answered 500",
     "status_401": "two requests are answered 401, as Coinbase throttles",
     "slow": "six answers take 0.7 s",
@@ -42,6 +43,8 @@ WEATHER = {
     "user_event_missing": "four user events never come",
     "user_event_late": "four user events come a second late",
     "user_gap": "a frame of the user channel is lost",
+    "feed_closed": "every websocket connection is cut",
+    "clock_skew": "the venue's clock is 80 ms ahead",
     "html_200": "two handled requests are answered with HTML",
     "mode_walk": "the product goes cancel_only, auction, online",
 }
@@ -80,6 +83,8 @@ class Case:
     """The entry rests at the bid instead of taking what is offered."""
     ending: str = "answered"
     """How the request at the venue ends: ``answered``, ``cut``, ``failed`` (500), ``filled`` (a cancel that loses)."""
+    greedy: bool = False
+    """The strategy asks for another entry on the symbol right after the blow."""
     settled: bool = False
     """A partial fill is in the ledger before the blow, not only at the venue."""
     readings: dict[str, int] = field(default_factory=dict)
@@ -112,6 +117,7 @@ def make(actor: str, way: str, point: str, number: int, seed: int) -> Case:
         resting=point in ("entry.on_wire", "entry.booked", "entry.answered") and rng.random() < 0.3,
         ending=rng.choice(endings),
         settled=rng.random() < 0.5,
+        greedy=rng.random() < 0.5,
         readings={name: int(rng.random() < 0.3) for name in READINGS},
     )  # fmt: skip
 

@@ -29,11 +29,13 @@ from tests.drills.daemon import (
     wait_for,
 )
 
-MAX_ORDER, ALLOTTED = Decimal(100), Decimal(1000)
+MAX_ORDER, ALLOTTED = Decimal(100), Decimal(500)
 JWT_LIFE_S = 5.0
-NOTIONAL = "45"
+NOTIONAL = "90"
+"""An entry nearly as large as a position may be: a doubled one breaks the limit."""
 PARTS = ("tracker", "gateway", "risk", "reconciler", "watchdog", "feed", "strategist", "alerts", "metrics")
 SHORTENED = {
+    "capital": {"allotted": str(ALLOTTED), "max_order": str(MAX_ORDER)},
     "venue": {"jwt_life_s": JWT_LIFE_S},
     "watchdog": {"half_open_s": 0.5, "probe_s": 0.5, "hold_max_s": 1, "product_mode_s": 2},
     "reconciler": {"interval_s": 4},

@@ -71,7 +71,8 @@ on top. Within a deadline everything must be at work again (state RUN) without a
 - no position was without a stop at the venue for more than 5 s, looked at 30 times a second in the venue's own
   orders; where the one who protects is itself being replaced, or the venue takes no order, that time is added, and
   where a protective order never arrived, the proof that it did not (the page at 5 s must have come);
-- open SELLs never exceeded what was owned, and the limits on order, position, total and number of positions held;
+- open SELLs never exceeded what was owned, nothing was entered on what was naked, and the limits on order, position
+  and total held (an entry is 90, a position may be 100: a doubled one breaks it);
 - afterwards the position is sold by an ordinary exit, and the books agree again.
 
 A case whose point was not seen to be reached counts as not proven, not as held. One case alone is run again with

@@ -151,6 +151,9 @@ def _weather(stage: Stage) -> None:
         "user_event_missing": {"kind": "user_event_missing", "count": 4},
         "user_event_late": {"kind": "user_event_late", "count": 4, "delay_s": 1},
         "user_gap": {"kind": "drop_frame", "count": 1, "match": {"channel": "user"}},
+        "status_429_title": {"kind": "status", "status": 429, "count": 3, "header_case": "title"},
+        "feed_closed": {"kind": "close", "code": 1006},
+        "clock_skew": {"kind": "clock_skew", "offset_s": 0.08, "seconds": 10},
         "html_200": {"kind": "html_200", "count": 2},
     }
     if stage.case.weather in faults:
@@ -176,6 +179,8 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
         strike(pid, case.actor, case.way)
     time.sleep(0.15)  # the blow falls while the rest still stands
     stage.release()
+    if case.greedy:
+        lane.command(case.symbol, "BUY")
     _walk_modes(stage)
     if case.actor == "run.py" and case.way == "SIGSTOP":
         time.sleep(max(0.0, OUTER_REST_S - (time.monotonic() - struck)))  # its host needs a moment to notice
@@ -184,6 +189,7 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
     _come_back(stage, watcher, result, struck, old)
     if case.way == "exception" and lane.crash_records() <= crashes:
         result.problems.append("no crash record: the handler did not raise")
+    lane.withdraw()
     lane.venue.clear_faults()
     lane.venue.rules(cancel_delay_ms=20, accept_delay_ms=5)
     result.problems += lane.flatten(case.symbol, FLAT_S)
@@ -195,14 +201,15 @@ def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, ol
     lane, case = stage.lane, stage.case
     limit = BACK_WHOLE_S if case.whole else BACK_S
     end = struck + limit
-    revived = 0.0
+    down = False
     while True:
-        if lane.revive():
-            revived = time.monotonic()
+        lane.revive()
         doubts = lane.doubts(old)
         doubts += [f"{symbol} is naked" for symbol in watcher.naked_now]
         now = time.monotonic()
-        if revived and not result.down_s and not any("nobody answers" in doubt for doubt in doubts):
+        silent = any(doubt.startswith(("nobody answers", "run.py ended", "tracker does not run")) for doubt in doubts)
+        down = down or silent
+        if case.whole and down and not silent and not result.down_s:
             result.down_s = round(now - struck, 2)
         if not doubts:
             break
@@ -240,9 +247,9 @@ def _judge(stage: Stage, report: Report, result: Result) -> None:
 def _one_order_per_intent(stage: Stage) -> list[str]:
     """The venue has no more entries than the strategy asked for, and none sells what another sold."""
     found = []
-    entries = stage.orders("e")
-    if len(entries) > 1:
-        found.append(f"{len(entries)} entries at the venue for one command")
+    entries, asked = stage.orders("e"), 1 + stage.case.greedy
+    if len(entries) > asked:
+        found.append(f"{len(entries)} entries at the venue, {asked} asked for")
     bought = sum((Decimal(order["filled_size"]) for order in entries), Decimal(0))
     sells = [order for order in stage.truth()["orders"] if order["side"] == "SELL"]
     sold = sum((Decimal(order["filled_size"]) for order in sells), Decimal(0))

@@ -79,13 +79,19 @@ def test_a_bracket_whose_target_is_partly_filled_covers_by_the_reading_in_force(
         ([ENTRY, order("p", "SELL"), order("x", "SELL", size="0.1", n=3)], BOUGHT, "open SELLs"),
         ([ENTRY, order("x", "SELL", "FILLED", "2")], [*BOUGHT, fill(order("x", "SELL"), "2")], "more sold"),
         ([order("e", "BUY", size="2.1")], [], "larger than"),
-        ([order("e", "BUY", "FILLED", n=n, size="2") for n in (1, 2, 3)],
-         [fill(order("e", "BUY", n=n), "1.9") for n in (1, 2, 3)], "exposure"),
+        ([order("e", "BUY", "FILLED", n=n, size="2") for n in (1, 2)],
+         [fill(order("e", "BUY", n=n), "1.9") for n in (1, 2)], "exposure"),
     ],
     ids=["open sells", "oversold", "order", "position"],
 )  # fmt: skip
 def test_each_limit_that_is_broken_is_told(orders: list[Json], fills: list[Json], word: str) -> None:
     assert any(word in text for text in seen((orders, fills)).violations)
+
+
+def test_an_entry_on_what_is_naked_is_told() -> None:
+    later = order("e", "BUY", "PENDING", n=2, size="0.1")
+    looks = [([ENTRY], BOUGHT), ([ENTRY], BOUGHT), ([ENTRY, later], BOUGHT)]
+    assert any("entered" in text for text in seen(*looks).violations)
 
 
 def test_books_that_differ_are_told() -> None:

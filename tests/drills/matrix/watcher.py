@@ -14,6 +14,7 @@ from tests.drills.daemon import Json
 from tests.drills.matrix.lane import ALLOTTED, MAX_ORDER, TERMINAL, VenueLine
 
 STEP_S = 0.03
+KNOWN_NAKED_S = 1.5
 DUST = Decimal(2)
 """Quote currency: less than this uncovered can be neither stopped nor sold."""
 SHARES = {"position": Decimal("0.20"), "total": Decimal("0.60")}
@@ -70,6 +71,7 @@ class Watcher(threading.Thread):
         self._over = threading.Event()
         self._open: dict[str, Naked] = {}
         self._said: set[str] = set()
+        self._entries: set[str] = set()
         self._report = Report()
         self.naked_now: set[str] = set()
 
@@ -102,8 +104,18 @@ class Watcher(threading.Thread):
                 spell.end = now
             elif symbol in self._open:
                 self._open.pop(symbol).end = now
+        self._judge_new_entries(seen, truth, now)
         self.naked_now = set(self._open)
         self._hold_limits(seen, truth)
+
+    def _judge_new_entries(self, seen: dict[str, Seen], truth: Json, now: float) -> None:
+        """No entry on a symbol that has been naked for a while, so that its part knew it."""
+        for order in truth["orders"]:
+            if order["side"] == "BUY" and order["order_id"] not in self._entries:
+                self._entries.add(order["order_id"])
+                spell = self._open.get(order["product_id"])
+                if spell is not None and now - spell.start > KNOWN_NAKED_S:
+                    self._violated(f"{order['client_order_id']} entered {now - spell.start:.1f} s after it was naked")
 
     def _read(self, truth: Json) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
