@@ -128,6 +128,7 @@ class GatewayRoom(TradingActor):
                 connect_timeout_s=settings.connect_timeout_s,
                 read_timeout_s=settings.read_timeout_s,
                 idle_max_s=settings.idle_max_s,
+                token_life_s=venue.jwt_life_s,
             )
 
         return make

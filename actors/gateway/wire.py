@@ -23,6 +23,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 
 from actors.clock import NS_PER_S, Clock
 from actors.egress import EgressError, EgressWriter, Verb
+from actors.gateway.tokens import SDK_LIFE_S, TokenClient
 
 _REVOKE_WAIT_S = 0.02
 
@@ -243,18 +244,20 @@ class Door:
         connect_timeout_s: float,
         read_timeout_s: float,
         idle_max_s: float,
+        token_life_s: float = SDK_LIFE_S,
     ) -> None:
         self._clock = clock
         self._host = host
         self._connect_timeout_s = connect_timeout_s
         # Explicit None: the SDK reads COINBASE_API_KEY from the environment when it is imported.
-        self.client = RESTClient(
+        self.client = TokenClient(
             api_key=None,
             api_secret=None,
             key_file=str(key_file) if key_file is not None else None,
             base_url=host,
             timeout=(connect_timeout_s, read_timeout_s),
         )
+        self.client.clock, self.client.life_s = clock, token_life_s
         _silence_sdk()
         self._adapter = GuardedAdapter(clock, context, idle_max_s)
         session: Session = self.client.session
