@@ -74,6 +74,17 @@ class Budget:
                 reset = _seconds(told.get("x-ratelimit-reset"))
                 self._block(now_ns, reset if reset is not None and 0 < reset <= _MAX_PENALTY_S else 1.0)
 
+    def remember(self, now_ns: int, by_age_s: Mapping[int, int]) -> None:
+        """Count what went out before this process began: requests by their age in whole seconds."""
+        second = now_ns // NS_PER_S
+        before = [(second - age, count) for age, count in sorted(by_age_s.items(), reverse=True)]
+        self._hour.extendleft(reversed(before))
+        self._hour_sum += sum(count for _, count in before)
+
+    def spend_share_of(self, now_ns: int, priority: int) -> None:
+        """What went out is not known: requests of ``priority`` and below wait an hour, those above go on."""
+        self.remember(now_ns, {0: round(self.per_hour * _share(_HOUR_SHARES, priority))})
+
     def left(self, now_ns: int) -> tuple[float, int]:
         """(requests left in this second, in this hour) for a request of the highest priority."""
         self._forget(now_ns)

@@ -91,6 +91,8 @@ class Dispatcher:
     meter: Meter
     deadline_s: float
     on_result: Callable[[Job, WireResult], None]
+    on_take: Callable[[], None] = lambda: None
+    """One request goes out now."""
     queues: dict[LaneKind, PriorityQueue[Job]] = field(
         default_factory=lambda: {kind: PriorityQueue[Job]() for kind in LaneKind}
     )
@@ -118,6 +120,7 @@ class Dispatcher:
                 job.done(self._held_back(job, "expired"))
                 continue
             self.budget.take(now)
+            self.on_take()
             self._start(lane, job, now)
 
     def sweep(self) -> None:

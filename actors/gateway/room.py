@@ -7,11 +7,12 @@ from collections.abc import Callable
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
 from actors.egress import EgressLog, EgressWriter, Verb, boot_id, read_records
-from actors.gateway.budget import Budget
+from actors.gateway.budget import ENTER, Budget
 from actors.gateway.classify import Answer, Verdict
 from actors.gateway.clock_check import ClockSample
 from actors.gateway.dispatch import Dispatcher, DoorPort, Job, Lane, LaneKind
 from actors.gateway.health import Finding, HealthLimits, VenueHealth
+from actors.gateway.hours import DamagedHoursError, RequestHours
 from actors.gateway.last_check import Grounds
 from actors.gateway.lock import GatewayLock
 from actors.gateway.outcomes import Outcome, Outcomes
@@ -26,6 +27,7 @@ from actors.messages.trading import (
 
 EGRESS_FILE = "egress.log"
 LOCK_FILE = "gateway.lock"
+HOURS_FILE = "requests.hours"
 LOCK_RETRY_S = 0.05
 PUBLIC_PER_S = 8.0
 PUBLIC_ENDPOINTS = frozenset({"get_unix_time", "get_public_product_book"})
@@ -98,6 +100,8 @@ class GatewayRoom(TradingActor):
         # Public paths are limited to 10 requests a second per address (Coinbase docs, long published).
         per_second = settings.requests_per_s if self._with_key else min(settings.requests_per_s, PUBLIC_PER_S)
         self._budget = Budget(per_second, settings.requests_per_hour)
+        self._hours = RequestHours(self.settings.store_dir / HOURS_FILE)
+        self._remember_requests()
         names = [("cancel", LaneKind.CANCEL)]
         names += [(f"order{n}", LaneKind.ORDER) for n in range(settings.workers)]
         names += [(f"read{n}", LaneKind.READ) for n in range(settings.readers)]
@@ -111,8 +115,24 @@ class GatewayRoom(TradingActor):
             meter=self.meter,
             deadline_s=settings.call_deadline_s,
             on_result=self._note_result,
+            on_take=self._note_request,
         )
         self._known_peers = {name: peer.incarnation for name, peer in self.peers.items()}
+
+    def _remember_requests(self) -> None:
+        """The venue counts over our restarts, so do we; where nobody knows, entries wait an hour."""
+        try:
+            self._budget.remember(self.clock.boot_ns(), self._hours.read(self.clock.utc_ns()))
+        except DamagedHoursError as error:
+            self.log.error("request_hours_damaged", error=str(error))
+            self._hours.clear()
+            self._budget.spend_share_of(self.clock.boot_ns(), ENTER)
+
+    def _note_request(self) -> None:
+        try:
+            self._hours.note(self.clock.utc_ns())
+        except OSError as error:  # a request is not held back for its count: it may be a cancel
+            self.log.error("request_not_counted", error=str(error))
 
     def door_maker(self) -> Callable[[], DoorPort]:
         """What makes a door for a lane; tests and virtual time replace it."""
