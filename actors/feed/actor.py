@@ -13,12 +13,14 @@ from dataclasses import replace
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
 from actors.feed.client import FeedClient, tune_process
+from actors.feed.listing import Listing
 from actors.feed.outbox import Batch, ConnectionNote, Outbox
 from actors.feed.session import LIVE, STOPPED
 from actors.messages.base import Message
 from actors.messages.delivery import Undelivered
-from actors.messages.health import BreakerName, BreakerSignal
+from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import FeedHealth, MarketUpdate, PublicTrade, UserChannelReset, UserOrderEvent
+from actors.messages.trading import QueryKind, VenueAnswer, VenueQuery
 from actors.ports import start_thread
 
 LOOK_S = 0.5
@@ -26,6 +28,10 @@ PULSE_DEADLINE_S = 5.0
 """A loop that did not turn for this long hangs (the largest frame takes 0.2 s)."""
 EPOCHS_PER_INCARNATION = 1_000_000
 RECENT_TRADES = 100
+LISTING_S = 2.0
+"""The venue's listing is read this often while a book is missing."""
+LISTING_CALM_S = 60.0
+"""... and this often while everything else flows without a product that is not listed."""
 HEALTH_RECEIVERS = ("watchdog", "admin", "metrics")
 
 
@@ -52,6 +58,8 @@ class FeedActor(TradingActor):
         self._user_live = False
         self._lost_for_tracker = ""
         self._exchange_utc_ns = 0
+        self._listing = Listing(())
+        self._listing_asked = ("", 0)
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -61,6 +69,7 @@ class FeedActor(TradingActor):
                 self._guard_of[product] = guard
                 self._recent[product] = deque(maxlen=RECENT_TRADES)
         self.outbox = Outbox(lambda: self.events.put(self._take))
+        self._listing = Listing(self.settings.data_products)
         return True
 
     def started(self) -> None:
@@ -73,6 +82,7 @@ class FeedActor(TradingActor):
         self._open()
         self.every("health", 1.0, self._send_health)
         self.every("thread", LOOK_S, self._check_thread)
+        self.every("listing", LISTING_S, self._ask_listing)
 
     def _open(self) -> None:
         """Start the thread that holds the connections."""
@@ -207,6 +217,37 @@ class FeedActor(TradingActor):
         for key in sorted(self._unsent):
             if self.tell("watchdog", self._signals[key]):
                 self._unsent.discard(key)
+
+    # --- what the venue lists --------------------------------------------------------------------------
+
+    def _ask_listing(self) -> None:
+        """A book that does not come may be one that the venue does not have."""
+        left_out, now = self._listing.left_out, self.clock.boot_ns()
+        shown = (self._latest.get(product) for product in self._listing.products if product not in left_out)
+        calm = all(update is not None and update.fresh for update in shown)
+        if calm and (not left_out or now - self._listing_asked[1] < LISTING_CALM_S * NS_PER_S):
+            return
+        request_id = f"{self.name}-{self.incarnation}-listing-{now}"
+        query = VenueQuery(request_id, QueryKind.PRODUCTS, self.stamp, products=self._listing.products)
+        if self.tell("gateway", query):
+            self._listing_asked = (request_id, now)
+
+    def on_venue_answer(self, answer: VenueAnswer, sender: object) -> None:
+        if answer.request_id != self._listing_asked[0] or not answer.ok:
+            return  # what cannot be read changes nothing
+        before = self._listing.left_out
+        if not self._listing.hear({rules.product_id for rules in answer.rules}):
+            return
+        left_out = self._listing.left_out
+        self.log.warning("listing", left_out=sorted(left_out))
+        if self._client is not None:
+            self._client.leave_out(left_out)
+        for product in sorted(left_out - before):
+            text = f"{product} is in universe.yaml, the venue does not list it: no quotes, its symbols stay halted"
+            self.tell("alerts", Alert(Severity.PAGE, f"unlisted:{product}", text, self.name))
+            self._signal_book(product, True, "the venue does not list it")
+        for product in sorted(before - left_out):
+            self.tell("alerts", Alert(Severity.INFO, f"listed:{product}", f"{product} is listed again", self.name))
 
     def _send_health(self) -> None:
         health: Message = FeedHealth(self.outbox.connections, self.outbox.symbols, self.incarnation)

@@ -57,6 +57,7 @@ class FeedClient:
         self._sockets: dict[str, ClientConnection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
+        self._wanted = settings.data_products
         self._condemned: dict[str, str] = {}
         self._due: set[str] = set()
         self._shown_boot_ns: dict[str, int] = {}
@@ -71,6 +72,19 @@ class FeedClient:
         loop = self._loop
         if loop is not None:
             loop.call_soon_threadsafe(self._stopped.set)
+
+    def leave_out(self, products: frozenset[str]) -> None:
+        """Subscribe to everything but ``products`` from now on, over a new connection; from any thread."""
+        self._wanted = tuple(one for one in self.settings.data_products if one not in products)
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._connect_anew)
+
+    def _connect_anew(self) -> None:
+        socket = self._sockets.get(self.market.kind)
+        if socket is not None:
+            self._condemned[self.market.kind] = "listing: other products are wanted"
+            socket.transport.abort()  # the reader wakes with ConnectionClosed
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -124,6 +138,8 @@ class FeedClient:
             return f"connect: {type(error).__name__}: {error}"
         self._sockets[session.kind] = socket
         try:
+            if session is self.market:
+                session.products = self._wanted
             await self._send(socket, session.opened(self.clock.boot_ns()))
             self._note(session, "")
             return await self._read(session, socket, on_frame)

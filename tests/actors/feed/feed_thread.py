@@ -62,7 +62,7 @@ class FeedThread:
             if before is None or before.fresh != update.fresh:
                 self.fresh_changes.append((update.symbol, update.fresh))
             self.latest[update.symbol] = update
-            self.trades[update.symbol].extend(update.trades)
+            self.trades.setdefault(update.symbol, []).extend(update.trades)
         self.notes.extend(batch.notes)
         for item in batch.user:
             if isinstance(item, ConnectionNote):

@@ -10,16 +10,18 @@ from typing import cast
 import pytest
 
 from actors.actor import UnknownMessageError
-from actors.feed.actor import FeedActor, FeedThreadError
+from actors.feed.actor import LISTING_S, FeedActor, FeedThreadError
 from actors.feed.outbox import ConnectionNote
 from actors.messages.delivery import Undelivered
-from actors.messages.health import BreakerName, BreakerSignal, Lease, TradingState
+from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
 from actors.messages.market import FeedHealth, MarketUpdate, UserChannelReset, UserOrderEvent
+from actors.messages.trading import VenueAnswer, VenueQuery
 from actors.ports import start_thread
 from tests.actors.guard.market import trade, update
 from tests.actors.harness import ActorHarness, test_settings
+from tests.actors.orders.venue import rules as venue_rules
 
-PEERS = ("guard.BTC-USD", "guard.ETH-USD", "watchdog", "admin", "metrics", "tracker")
+PEERS = ("guard.BTC-USD", "guard.ETH-USD", "watchdog", "admin", "metrics", "tracker", "gateway", "alerts")
 
 
 class QuietFeed(FeedActor):
@@ -236,3 +238,32 @@ def test_a_thread_that_just_ended_is_the_actors_death(harness: ActorHarness) -> 
 def test_a_message_that_is_not_its_business_is_a_crash(harness: ActorHarness) -> None:
     with pytest.raises(UnknownMessageError):
         harness.deliver(Lease(1, 1, 1, 0, TradingState.RUN, (), ()))
+
+
+def listed(harness: ActorHarness, *products: str, ok: bool = True) -> None:
+    """The gateway answers what the feed asked last about the listing."""
+    (asked,) = cast(list[VenueQuery], harness.take("gateway", VenueQuery))
+    found = tuple(venue_rules(product) for product in products)
+    harness.deliver(VenueAnswer(asked.request_id, asked.kind, ok, "", 0, 0, 0, 1, rules=found))
+
+
+def test_a_product_that_is_not_listed_is_left_out_named_and_paged(harness: ActorHarness) -> None:
+    for _ in range(2):
+        harness.advance(LISTING_S)
+        listed(harness, "BTC-USD")
+    (page,) = cast(list[Alert], harness.take("alerts", Alert))
+    assert page.severity is Severity.PAGE
+    assert "ETH-USD" in page.text
+    assert outbox(harness)._listing.left_out == {"ETH-USD"}
+    show(harness, update(1.0))
+    harness.take("gateway", VenueQuery)
+    harness.advance(LISTING_S)
+    assert harness.take("gateway", VenueQuery) == []  # everything else flows: no need to ask so soon
+
+
+def test_a_listing_that_cannot_be_read_leaves_nothing_out(harness: ActorHarness) -> None:
+    for _ in range(3):
+        harness.advance(LISTING_S)
+        listed(harness, ok=False)
+    assert outbox(harness)._listing.left_out == frozenset()
+    assert harness.take("alerts", Alert) == []

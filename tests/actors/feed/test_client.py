@@ -146,3 +146,20 @@ def test_a_key_that_cannot_be_used_is_named_and_never_quoted(tmp_path: Path) -> 
     with pytest.raises(KeyFileError) as caught:
         make_jwt(file)
     assert "SECRET" not in str(caught.value)
+
+
+def test_without_a_product_that_the_venue_does_not_have_the_others_come_up(
+    simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    with FeedThread(simulator, tmp_path, snapshot_timeout_s=0.5) as known:
+        pass
+    wrong = known.settings.instruments[0].model_copy(update={"symbol": "NOPE-USD", "data": None})
+    feed = FeedThread.__new__(FeedThread)
+    FeedThread.start(feed, known.settings.model_copy(update={"instruments": (*known.settings.instruments, wrong)}))
+    with feed:
+        feed.until(lambda: any("venue_error" in note.reason for note in feed.notes))
+        feed.until(lambda: bool(feed.reasons()))
+        assert not any(update.fresh for update in feed.latest.values())
+        feed.client.leave_out(frozenset({"NOPE-USD"}))
+        feed.until(lambda: all(s in feed.latest and feed.latest[s].fresh for s in ("BTC-USD", "ETH-USD")))
+        assert not feed.latest["NOPE-USD"].fresh
