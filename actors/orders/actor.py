@@ -16,7 +16,7 @@ from actors.messages.trading import (
     Role,
     VenueAnswer,
 )
-from actors.orders import exits, grid
+from actors.orders import exits, grid, unknowns
 from actors.orders.booking import Anomaly
 from actors.orders.exits import Handover
 from actors.orders.killing import StopKind, StopRun
@@ -324,6 +324,8 @@ class TrackerActor(TrackerReporting):
             return "no_rules"  # what cannot be protected is not bought
         if any(one.side is Side.BUY for one in working):
             return "entry_open"
+        if unknowns.on_same_base(self.ledger.working(), spec.symbol):
+            return "unknown_order"
         if spec.kind not in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD):
             return "bad_spec"
         if spec.kind is OrderKind.LIMIT_GTD and not 0 < (spec.end_after_s or 0) <= 60:

@@ -31,7 +31,7 @@ from actors.orders.booking import Booked
 from actors.orders.ledger import Ledger
 from actors.orders.records import FillRecord, OrderRecord
 from actors.orders.stopping import MARGIN_NS, TrackerStopping
-from actors.orders.unknowns import EgressProof, Search
+from actors.orders.unknowns import EgressProof
 from actors.orders.wire import PRIORITY_PROTECT, PRIORITY_READ, PRIORITY_UNKNOWN, Question
 
 EXIT_REASONS = frozenset({exits.STRATEGY, exits.MAX_HOLD, exits.STOP, exits.TARGET, exits.FLATTEN})
@@ -146,8 +146,7 @@ class TrackerFacts(TrackerStopping):
 
     def _after_outcome(self, record: OrderRecord) -> None:
         if record.state is OrderState.UNKNOWN:
-            now = self.clock.boot_ns()
-            self.wire.searches[record.id] = Search(record.id, now, now)
+            self.wire.searches[record.id] = self.new_search(record, self.clock.boot_ns())
             self.log.warning("order_unknown", order=record.id, cause=record.reason)
             self._query_unknown(record)
         elif record.state is OrderState.REJECTED:
@@ -326,7 +325,7 @@ class TrackerFacts(TrackerStopping):
         if search is None:
             done_with = record.facts.outcome is not None or self._holder_gone(record)
             patience_ns = 0 if done_with else round(self._gateway_patience_s * NS_PER_S)
-            search = self.wire.searches[record.id] = Search(record.id, now + patience_ns, now)
+            search = self.wire.searches[record.id] = self.new_search(record, now + patience_ns)
         if record.facts.outcome is None and not search.queries:
             self.lose_or_clear(record, "search")
         age_s = (now - search.since_boot_ns) / NS_PER_S

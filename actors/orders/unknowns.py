@@ -6,13 +6,14 @@ still have come into sight: the send, plus the life of the request's token, plus
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 from actors import egress
 from actors.clock import NS_PER_S
-from actors.messages.trading import VenueFill, VenueOrder
+from actors.messages.trading import OrderState, VenueFill, VenueOrder
 from actors.orders.records import OrderRecord
 
 ZERO = Decimal(0)
@@ -85,6 +86,12 @@ def fills_are_clear(record: OrderRecord, fills: tuple[VenueFill, ...], known_ord
 
 def lists(order: OrderRecord, listing: tuple[VenueOrder, ...]) -> bool:
     return any(view.client_order_id == order.id for view in listing)
+
+
+def on_same_base(working: Iterable[OrderRecord], symbol: str) -> bool:
+    """An UNKNOWN order risks the symbol's base asset, on whichever product: BTC-USD and BTC-USDC are one risk."""
+    base = symbol.split("-")[0]
+    return any(one.state is OrderState.UNKNOWN and one.symbol.split("-")[0] == base for one in working)
 
 
 class EgressProof:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from actors import egress
-from actors.clock import NS_PER_S
+from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.market import Quote, Side
 from actors.messages.trading import (
     CancelOrder,
@@ -196,11 +196,15 @@ class TrackerWire(TrackerCore):
 
         if record.state is OrderState.SUBMITTING and not self.write(work):
             return
-        now = self.clock.boot_ns()
-        last_send = now + round(may_still_send_s * NS_PER_S)
-        self.wire.searches.setdefault(record.id, Search(record.id, last_send, now))
+        last_send = self.clock.boot_ns() + round(may_still_send_s * NS_PER_S)
+        self.wire.searches.setdefault(record.id, self.new_search(record, last_send))
         self.log.warning("order_unknown", order=record.id, cause=cause)
         self.changed()
+
+    def new_search(self, record: OrderRecord, last_send_boot_ns: int) -> Search:
+        """The proof begins now, the order's age does not: a daemon that keeps dying pages all the same."""
+        age_ns = max(0, self.clock.utc_ns() - record.intent.created_utc_ns)
+        return Search(record.id, last_send_boot_ns, self.clock.boot_ns() - age_ns)
 
     def cancel_orders(self, records: Sequence[OrderRecord], reason: str) -> bool:
         """Persist the wish, then send; an order without a venue id is cancelled as soon as it has one."""
@@ -247,6 +251,14 @@ class TrackerWire(TrackerCore):
             first_fill_boot_ns,
         )
         self.tell("metrics", timing)
+        self.log.info(
+            "order_timing",
+            order=record.id,
+            approved_ms=_between_ms(stations.decided, stations.approved),
+            persisted_ms=_between_ms(stations.decided, stations.persisted),
+            wire_ms=_between_ms(stations.persisted, stations.wire),
+            answered_ms=_between_ms(stations.wire, stations.answered),
+        )
 
     # --- questions -------------------------------------------------------------------------------------
 
@@ -297,3 +309,8 @@ class TrackerWire(TrackerCore):
             self.wire.boot_id = egress.boot_id()
         except OSError:
             self.wire.boot_id = ""  # then the egress record proves nothing, absence is proven by listings
+
+
+def _between_ms(first_boot_ns: int, then_boot_ns: int) -> float | None:
+    """Milliseconds from one station to another; None when either was not reached."""
+    return round((then_boot_ns - first_boot_ns) / NS_PER_MS, 3) if first_boot_ns and then_boot_ns else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,15 @@ from actors.messages.trading import (
     PipelineTiming,
     Protection,
     ReadLedger,
+    Refusal,
     SubmitOrder,
     SubmitOutcome,
     VenueEvidence,
     VenueQuery,
 )
+from config.settings import make_settings
 from tests.actors.orders.desk import Desk
+from tests.actors.orders.venue import rules
 
 
 @pytest.fixture
@@ -168,6 +172,52 @@ def test_an_order_unknown_for_too_long_is_paged_and_trips_its_symbol(desk: Desk)
     desk.pass_time(140, 1.0)
     assert ("unknown_age", "BTC-USD", False) in breakers(desk)
     assert BreakerName.UNKNOWN_AGE.value == "unknown_age"
+
+
+def test_an_order_stays_unknown_and_pages_although_the_daemon_keeps_dying(desk: Desk) -> None:
+    desk.venue.mute = {"submit", "query"}
+    desk.approve()
+    desk.settle()
+    for _ in range(4):
+        desk.pass_time(14, 1.0)
+        assert ("unknown_age", "BTC-USD", True) not in breakers(desk)
+        desk.restart(new_daemon=True)
+    assert desk.states() == ["entry UNKNOWN"]
+    desk.pass_time(6, 1.0)
+    assert ("unknown_age", "BTC-USD", True) in breakers(desk)
+    assert "unknown:td-a-1-e-1" in [one.key for one in desk.sent("alerts", Alert)]
+
+
+def test_the_search_for_an_unknown_asks_ever_more_rarely(desk: Desk) -> None:
+    desk.venue.mute = {"submit"}
+    desk.approve()
+    desk.settle()
+    (order,) = desk.venue.orders.values()
+    del desk.venue.orders[order.order_id]
+    asked = [0]
+    for _ in range(3):
+        desk.pass_time(30, 1.0)
+        asked.append(desk.tracker.wire.searches["td-a-1-e-1"].queries)
+    assert [after - before for before, after in pairwise(asked)] == [5, 3, 3]  # waits of 1, 2, 4, 8, 10, 10 s
+
+
+def test_an_unknown_order_blocks_entries_on_every_product_of_its_base(tmp_path: Path) -> None:
+    aliases = [{"symbol": "BTC-USD"}, {"symbol": "BTC-USDC", "data": "BTC-USD"}, {"symbol": "ETH-USD"}]
+    desk = Desk(tmp_path)
+    instruments = make_settings({"instruments": aliases}, source="test", data_dir=tmp_path).instruments
+    desk.settings = desk.settings.model_copy(update={"instruments": instruments})
+    desk.venue.rules["BTC-USDC"] = rules("BTC-USDC")
+    desk.restart()
+    desk.settle()
+    desk.venue.mute = {"lost"}
+    desk.approve()
+    desk.pass_time(15)
+    assert desk.snapshot().unknown_symbols == ("BTC-USD",)
+    for symbol in ("BTC-USDC", "ETH-USD"):
+        desk.harness.deliver(desk.approval(symbol=symbol))
+    refused = [one.code for one in desk.sent("strategist", Refusal) if isinstance(one, Refusal)]
+    assert refused == ["unknown_order"]
+    assert desk.states() == ["entry UNKNOWN", "entry SUBMITTING"]
 
 
 def test_a_fill_of_an_unlisted_order_keeps_an_unknown_from_being_absent(desk: Desk) -> None:
