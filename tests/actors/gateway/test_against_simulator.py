@@ -321,6 +321,25 @@ def test_a_repeated_command_is_sent_once_and_answered_again(gateway: LiveHarness
     assert creates(venue, mine) == 1
 
 
+@pytest.mark.parametrize(("refusing", "kind"), [(False, OutcomeKind.DONE), (True, OutcomeKind.UNKNOWN)])
+def test_an_id_that_the_venue_has_already_makes_no_second_order_under_either_of_its_readings(
+    gateway: LiveHarness, venue: SimulatorProcess, refusing: bool, kind: OutcomeKind
+) -> None:
+    mine = name()
+    limit = {"base_size": "0.001", "limit_price": "55000", "post_only": False}
+    first = venue.order(
+        client_order_id=mine, product_id="BTC-USD", side="BUY", order_configuration={"limit_limit_gtc": limit}
+    )
+    if refusing:
+        venue.fault("duplicate_client_order_id", match={"symbol": "BTC-USD"})
+    outcome = gateway.submit(buy(gateway.clock.boot_ns(), mine, limit="55000"))
+    assert outcome.kind is kind, outcome
+    assert [order["order_id"] for order in booked(venue, mine)] == [first["order_id"]]
+    found = gateway.ask(QueryKind.ORDER, client_order_id=mine).orders
+    assert [order.order_id for order in found] == [first["order_id"]], "what the tracker's search will find"
+    assert outcome.order_id in (None, first["order_id"])
+
+
 def test_a_new_gateway_never_sends_what_its_predecessor_was_about_to_send(
     gateway: LiveHarness, venue: SimulatorProcess
 ) -> None:

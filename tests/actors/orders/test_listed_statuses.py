@@ -88,3 +88,9 @@ def _failed_with(folder: Path, reason: str) -> list[tuple[str, str, bool]]:
     assert (record.state, record.reason) == (S.REJECTED, reason)
     signals = [one for one in desk.harness.sent["watchdog"] if isinstance(one, BreakerSignal)]
     return [(one.breaker.value, one.scope, one.tripped) for one in signals]
+
+
+def test_the_page_about_orders_names_every_status() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "orders.md").read_text()
+    missing = [word for word in (*STATUSES, *SAYS_NOTHING, *OrderState) if str(word) not in page]
+    assert missing == []
