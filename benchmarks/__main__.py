@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, heartbeats, kill, scaling, transport
+from benchmarks import daemon, feed, heartbeats, kill, orders, scaling, transport
 
 PARTS = {
     "transport": transport.run,
     "feed": feed.run,
     "daemon": daemon.run,
+    "orders": orders.run,
     "heartbeats": heartbeats.run,
     "scaling": scaling.run,
     "kill": kill.run,
@@ -33,6 +34,9 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "start_to_ready_s": ("<=", 5.0),
     "memory_pss_mb_10_symbols": ("<=", 400.0),
     "kill_proven_s": ("<=", 5.0),
+    "entry_decided_to_wire_besides_fsync_p50_ms": ("<=", 5.0),
+    "entry_decided_to_wire_besides_fsync_p99_ms": ("<=", 20.0),
+    "handover_naked_p99_s": ("<=", 2.0),
     "hundred_entries_proven_cancelled_s": ("<=", 5.0),
     "latch_to_last_entry_at_venue_ms": ("<=", 50.0),
     "heartbeats_and_supervision_share_of_one_core": ("<=", 0.05),

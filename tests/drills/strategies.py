@@ -37,16 +37,18 @@ class HoldSomeBidForTheRest(Strategy):
 
 
 class Churn(Strategy):
-    """Buys whatever is flat and sells whatever is held, as often as it may: the ledger's busiest day."""
+    """Buys whatever is flat and sells whatever is held for ``hold_s`` (4), as often as it may: the ledger's busiest
+    day."""
 
     demo_only = True
 
     def decide(self, view: MarketView) -> Sequence[Idea]:
+        hold_ns = float(str(self.params.get("hold_s", 4))) * 1e9
         ideas = []
         for item in view.symbols:
             if item.quote is None:
                 continue
-            if item.position is not None and view.now_utc_ns - item.position.opened_utc_ns > 4_000_000_000:
+            if item.position is not None and view.now_utc_ns - item.position.opened_utc_ns > hold_ns:
                 size = item.position.quantity
                 ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="churn", base_size=size))
             elif item.tradable and item.position is None and not item.entry_working:
@@ -102,3 +104,38 @@ class Commanded(Strategy):
             stop=quote.bid * Decimal("0.95"),
             target=quote.ask * Decimal("1.2"),
         )
+
+
+class ChurnOneHoldOthers(Strategy):
+    """Buys and sells ``churned`` again and again, buys the others once; ``later`` only when the file ``go`` is there.
+
+    ``max_hold_s`` (0: none) goes with every entry but that of ``churned``.
+    """
+
+    demo_only = True
+
+    def decide(self, view: MarketView) -> Sequence[Idea]:
+        churned, later = str(self.params["churned"]), str(self.params.get("later", "")).split(",")
+        may_later = Path(str(self.params.get("go", ""))).is_file()
+        max_hold_s = float(str(self.params.get("max_hold_s", 0))) or None
+        ideas = []
+        for item in view.symbols:
+            if item.quote is None or (item.symbol in later and not may_later):
+                continue
+            held = item.position
+            if held is not None and item.symbol == churned and view.now_utc_ns - held.opened_utc_ns > 1_000_000_000:
+                ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="churn", base_size=held.quantity))
+            elif item.tradable and held is None and not item.entry_working:
+                ask = item.quote.ask
+                ideas.append(
+                    Idea(
+                        symbol=item.symbol,
+                        side=Side.BUY,
+                        reason="drill",
+                        notional=Decimal(40),
+                        stop=ask * Decimal("0.95"),
+                        target=ask * Decimal("1.2"),
+                        max_hold_s=None if item.symbol == churned else max_hold_s,
+                    )
+                )
+        return ideas

@@ -134,6 +134,25 @@ def test_a_faulty_answer_loses_nothing(trading: Trading, kind: str, parameters: 
     trading.trades_again(200)
 
 
+def test_user_events_lost_doubled_late_and_a_gap_at_once_lose_no_fill_and_double_none(trading: Trading) -> None:
+    before = trading.fills()
+    trading.venue.fault("user_event_missing", count=4)
+    trading.venue.fault("user_event_duplicate", count=8)
+    trading.venue.fault("user_event_late", count=8, delay_s=2)
+    trading.venue.fault("drop_frame", count=2, match={"channel": "user"})
+    wait_for(lambda: trading.fills() >= before + 8, f"eight fills\n{trading.daemon.tail(15)}", 120)
+    trading.venue.clear_faults()
+    trading.trades_again()
+    told = [fill["entry_id"] for fill in trading.venue.truth()["fills"]][: before + 8]
+
+    def booked() -> bool:
+        ours = [fill["entry_id"] for fill in trading.daemon.export()["fills"]]
+        assert len(ours) == len(set(ours)), "a fill was booked twice"
+        return set(told) <= set(ours)
+
+    wait_for(booked, "every fill of that time to be booked", 60, 0.5)
+
+
 def test_a_product_mode_stops_entries_on_its_symbol_and_heals(trading: Trading) -> None:
     trading.venue.fault("product_mode", symbol="ETH-USD", mode="cancel_only")
     trading.daemon.wait_status(
