@@ -18,14 +18,15 @@ _HOUR_SHARES = ((PROTECT, 1.0), (QUERY_UNKNOWN, 0.97), (READ, 0.9), (ENTER, 0.85
 _FIRST_PENALTY_S = 1.0
 _MAX_PENALTY_S = 30.0
 _CANCEL_PENALTY_S = 1.0
+_PROTECT_PENALTY_S = 2.0
 
 
 @dataclass(slots=True)
 class Budget:
     """A sliding second and a sliding hour. Each priority may use a share; cancels use all, in the hour even more.
 
-    After a 429 or an exhausted header everything waits; cancels at most one second, since a cancel that is
-    refused costs nothing and a cancel that waits costs money.
+    After a 429 or an exhausted header everything waits; cancels at most one second and what protects at most two,
+    since a request that is refused costs nothing, and one that waits costs money.
     """
 
     per_second: float
@@ -35,12 +36,13 @@ class Budget:
     _hour_sum: int = 0
     _blocked_until_ns: int = 0
     _cancels_blocked_until_ns: int = 0
+    _protection_blocked_until_ns: int = 0
     _penalty_s: float = 0.0
 
     def wait_ns(self, now_ns: int, priority: int) -> int:
         """0 when a request of this priority may go now; else nanoseconds until it is worth asking again."""
         self._forget(now_ns)
-        blocked = self._cancels_blocked_until_ns if priority <= CANCEL else self._blocked_until_ns
+        blocked = self._blocked_until(priority)
         if now_ns < blocked:
             return blocked - now_ns
         allowed = max(1, int(self.per_second * _share(_SECOND_SHARES, priority)))
@@ -64,7 +66,9 @@ class Budget:
         """Obey what the venue says: 429, Retry-After and x-ratelimit-* (names in any case)."""
         told = {name.lower(): value for name, value in headers.items()}
         if status == 429:
-            self._penalty_s = min(_MAX_PENALTY_S, self._penalty_s * 2 or _FIRST_PENALTY_S)
+            # The rest of a burst that was refused a moment ago says nothing new.
+            if now_ns >= self._cancels_blocked_until_ns or not self._penalty_s:
+                self._penalty_s = min(_MAX_PENALTY_S, self._penalty_s * 2 or _FIRST_PENALTY_S)
             wait_s = max(self._penalty_s, _seconds(told.get("retry-after")) or 0.0)
             self._block(now_ns, wait_s)
         elif status is not None and status < 400:
@@ -92,8 +96,15 @@ class Budget:
 
     def _block(self, now_ns: int, wait_s: float) -> None:
         self._blocked_until_ns = max(self._blocked_until_ns, now_ns + round(wait_s * NS_PER_S))
-        cancel_wait_s = min(wait_s, _CANCEL_PENALTY_S)
-        self._cancels_blocked_until_ns = max(self._cancels_blocked_until_ns, now_ns + round(cancel_wait_s * NS_PER_S))
+        cancel_ns = now_ns + round(min(wait_s, _CANCEL_PENALTY_S) * NS_PER_S)
+        self._cancels_blocked_until_ns = max(self._cancels_blocked_until_ns, cancel_ns)
+        protect_ns = now_ns + round(min(wait_s, _PROTECT_PENALTY_S) * NS_PER_S)
+        self._protection_blocked_until_ns = max(self._protection_blocked_until_ns, protect_ns)
+
+    def _blocked_until(self, priority: int) -> int:
+        if priority <= CANCEL:
+            return self._cancels_blocked_until_ns
+        return self._protection_blocked_until_ns if priority <= PROTECT else self._blocked_until_ns
 
     def _forget(self, now_ns: int) -> None:
         while self._second and self._second[0] <= now_ns - NS_PER_S:

@@ -185,6 +185,29 @@ def test_a_429_holds_everything_back_and_cancels_the_least() -> None:
     assert budget.wait_ns(NOW + 7 * NS_PER_S, ENTER) == 0
 
 
+def test_the_429s_of_one_burst_are_one_refusal_and_later_ones_wait_longer_and_longer() -> None:
+    budget, now = Budget(10, 9000), NOW
+    for _ in range(4):
+        budget.note_answer(now, 429, {})
+    assert budget.wait_ns(now, READ) == NS_PER_S
+    for expected_s in (2, 4, 8):
+        now += budget.wait_ns(now, READ)
+        budget.note_answer(now, 429, {})
+        assert budget.wait_ns(now, READ) == expected_s * NS_PER_S
+    budget.note_answer(now, 429, {"Retry-After": "20"})
+    assert budget.wait_ns(now, READ) == 20 * NS_PER_S, "what the venue asks for is obeyed in a burst too"
+
+
+def test_what_protects_waits_two_seconds_at_most_however_often_the_venue_refuses() -> None:
+    budget, now = Budget(10, 9000), NOW
+    for _ in range(6):
+        now += budget.wait_ns(now, READ)
+        budget.note_answer(now, 429, {})
+    assert budget.wait_ns(now, READ) == 30 * NS_PER_S
+    assert budget.wait_ns(now, PROTECT) == 2 * NS_PER_S
+    assert budget.wait_ns(now, CANCEL) == NS_PER_S
+
+
 def test_an_exhausted_header_is_obeyed_in_any_case() -> None:
     budget = Budget(10, 9000)
     budget.note_answer(NOW, 200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "3"})
