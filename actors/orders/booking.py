@@ -154,8 +154,6 @@ def _contradiction(record: OrderRecord, view: VenueOrder) -> str:
         return f"size {view.base_size}, sent as {intent.base_size}"
     if view.filled_size > intent.base_size:
         return f"filled {view.filled_size} of {intent.base_size}"
-    if view.status == "FILLED" and 0 < view.filled_size < intent.base_size:
-        return f"FILLED, yet {view.filled_size} of {intent.base_size}"
     return ""
 
 

@@ -79,8 +79,7 @@ class OrderFacts:
     @property
     def awaits_fills(self) -> bool:
         """The venue speaks of fills that are not booked yet."""
-        # FILLED means all of it, whatever size the answer told with it.
-        return self.filled < (self.size if self.venue_status == "FILLED" else self.venue_filled)
+        return self.filled < self.venue_filled
 
 
 def with_outcome(facts: OrderFacts, kind: OutcomeKind, order_id: str | None) -> OrderFacts:
@@ -98,11 +97,14 @@ def with_view(facts: OrderFacts, view: VenueOrder) -> OrderFacts:
     if view.trigger_status not in _TRIGGERS:
         raise UnknownVenueStatusError(f"trigger status {view.trigger_status!r} of order {view.order_id}")
     known = facts.venue_status
+    # FILLED without a size means all of it. With a smaller one it is over all the same: an own order that met it
+    # took the rest away (self-trade prevention decrements).
+    told = facts.size if view.status == "FILLED" and view.filled_size == 0 else view.filled_size
     return replace(
         facts,
         order_id=facts.order_id or view.order_id,
         venue_status=view.status if known is None or rank > _STATUS_RANK[known] else known,
-        venue_filled=max(facts.venue_filled, view.filled_size),
+        venue_filled=max(facts.venue_filled, told),
         triggered=facts.triggered or view.trigger_status == "STOP_TRIGGERED",
     )
 

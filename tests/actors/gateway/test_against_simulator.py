@@ -340,6 +340,21 @@ def test_an_id_that_the_venue_has_already_makes_no_second_order_under_either_of_
     assert outcome.order_id in (None, first["order_id"])
 
 
+def test_the_hours_requests_count_over_the_death_of_the_gateway(gateway: LiveHarness) -> None:
+    for _ in range(20):
+        assert gateway.ask(QueryKind.OPEN_ORDERS).ok
+    left = gateway.actor._budget.left(gateway.clock.boot_ns())[1]  # type: ignore[attr-defined]
+    gateway.close()
+    second = LiveHarness(gateway.settings, incarnation=2).start()
+    assert second.actor._budget.left(second.clock.boot_ns())[1] <= left  # type: ignore[attr-defined]
+    second.close()
+    (gateway.settings.store_dir / "requests.hours").write_bytes(b"garbage")
+    third = LiveHarness(gateway.settings, incarnation=3).start()
+    limit = gateway.settings.gateway.requests_per_hour
+    assert third.actor._budget.left(third.clock.boot_ns())[1] <= limit * 0.16  # type: ignore[attr-defined]
+    third.close()
+
+
 def test_a_new_gateway_never_sends_what_its_predecessor_was_about_to_send(
     gateway: LiveHarness, venue: SimulatorProcess
 ) -> None:

@@ -29,8 +29,8 @@ STATUSES: dict[str, tuple[OrderState, OrderState, OrderState]] = {
     "CANCELLED": (S.CANCELLED, S.CANCELLED, S.FILLED),
     "EXPIRED": (S.EXPIRED, S.EXPIRED, S.FILLED),
     "FAILED": (S.REJECTED, S.CANCELLED, S.FILLED),
-    # FILLED means all of it: the order waits for its fills.
-    "FILLED": (S.OPEN, S.PARTIALLY_FILLED, S.FILLED),
+    # Without a size it means all of it; with a smaller one it is over (an own order took the rest away).
+    "FILLED": (S.OPEN, S.FILLED, S.FILLED),
 }
 SAYS_NOTHING = ("UNKNOWN_ORDER_STATUS",)
 TRIGGERS = ("UNKNOWN_TRIGGER_STATUS", "INVALID_ORDER_TYPE", "STOP_PENDING", "STOP_TRIGGERED")
