@@ -71,6 +71,7 @@ CATALOGUE: dict[str, Metric] = {
         _counter("ticks_refused_total", "Ticks a guard refused, by reason.", "symbol", "reason"),
         _counter("bars_total", "Bars closed.", "symbol"),
         _time("decision_cycle_ms", "Duration of one decision cycle."),
+        _time("naked_s", "How long a position was NAKED until it was protected, sold or too small.", "symbol"),
         _time("decision_interval_s", "Time between decision cycles.", buckets=SLOW_BUCKETS),
         _counter("decisions_total", "Decision cycles."),
         _counter("no_trade_total", "Why a cycle proposed nothing.", "reason"),

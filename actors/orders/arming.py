@@ -129,6 +129,8 @@ class TrackerArming(TrackerWire):
         if judgement.status is not Protection.NAKED:
             if watch.paged:
                 self.alert(Severity.INFO, f"naked:{symbol}", f"{symbol} is {judgement.status.value} again")
+            if watch.naked_since:
+                self.meter.observe("naked_s", (now - watch.naked_since) / NS_PER_S, symbol=symbol)
             watch.naked_since, watch.paged = 0, False
             return
         watch.naked_since = watch.naked_since or now
