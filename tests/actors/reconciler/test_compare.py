@@ -58,6 +58,13 @@ def test_an_open_order_that_is_not_listed_is_missing_not_cancelled() -> None:
     assert compared.evidence.orders == ()
 
 
+def test_an_order_that_an_operator_vouched_for_is_no_difference_until_the_venue_shows_it_otherwise() -> None:
+    vouched = ledger_order(state=OrderState.FILLED, order_id=None, filled_size=Decimal(1), vouched=True)
+    assert kinds(run(facts(orders=(vouched,)))) == []
+    assert kinds(run(facts(orders=(replace(vouched, vouched=False),)))) == [KIND.MISSING_AT_VENUE]
+    assert kinds(run(facts(orders=(vouched,)), recent=(venue_order(status="CANCELLED"),))) == [KIND.STATE]
+
+
 def test_an_order_in_motion_is_not_judged() -> None:
     assert kinds(run(facts(orders=(ledger_order(changed_utc_ns=NOW - NS_PER_S),)))) == []
 
