@@ -101,8 +101,13 @@ class FeedActor(TradingActor):
 
     def progress(self) -> dict[str, int]:
         frames = sum(connection.frames for connection in self.outbox.connections)
-        last = max((connection.last_frame_boot_ns for connection in self.outbox.connections), default=0)
-        return {"last_frame": last, "frames_count": frames, "exchange_utc_ns": self._exchange_utc_ns}
+        connections = self.outbox.connections
+        return {
+            "last_frame": max((one.last_frame_boot_ns for one in connections), default=0),
+            "exchange_time": max((one.exchange_moved_boot_ns for one in connections), default=0),
+            "frames_count": frames,
+            "exchange_utc_ns": self._exchange_utc_ns,
+        }
 
     def peers_changed(self) -> None:
         """A part that is new knows nothing: tell it what it needs."""

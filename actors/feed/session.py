@@ -64,6 +64,9 @@ class Session:
         self.reconnects = 0
         self.last_reason = ""
         self.last_frame_boot_ns = 0
+        self.exchange_moved_boot_ns = 0
+        """When the newest exchange time last grew: frames that repeat an old time are no progress."""
+        self._exchange_utc_ns = 0
         self.last_heartbeat_boot_ns = 0
         self.retry_boot_ns = 0
         self._settings = settings
@@ -82,6 +85,7 @@ class Session:
         self.epoch += 1
         self._enter(CONNECTING, now)
         self._sequence = SequenceCheck()
+        self._exchange_utc_ns = 0
         self.last_heartbeat_boot_ns = 0
         return self.epoch
 
@@ -120,6 +124,8 @@ class Session:
             self.duplicates += 1
             return Acceptance.IGNORE
         self.last_frame_boot_ns = now
+        if frame.sent_utc_ns > self._exchange_utc_ns:
+            self._exchange_utc_ns, self.exchange_moved_boot_ns = frame.sent_utc_ns, now
         for event in frame.events:
             self._note_event(event, now)
         return Acceptance.APPLY
@@ -194,6 +200,7 @@ class Session:
             last_reason=self.last_reason,
             last_frame_boot_ns=self.last_frame_boot_ns,
             last_heartbeat_boot_ns=self.last_heartbeat_boot_ns,
+            exchange_moved_boot_ns=self.exchange_moved_boot_ns,
         )
 
     def _starts_late(self, first: int) -> bool:

@@ -213,6 +213,8 @@ class ConnectionHealth:
     last_reason: str
     last_frame_boot_ns: int
     last_heartbeat_boot_ns: int
+    exchange_moved_boot_ns: int = 0
+    """When its newest exchange time last grew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,3 +203,19 @@ def test_a_venue_that_always_begins_elsewhere_is_accepted() -> None:
     session.lost("gap", START)
     opened(session)
     assert session.received(decode(frames.heartbeat(3)), START) is Acceptance.APPLY
+
+
+def test_frames_that_repeat_an_old_exchange_time_are_no_progress() -> None:
+    session = live(make_session())
+    began = session.exchange_moved_boot_ns
+    sequence = len(session.products) + 1
+    session.received(decode(frames.heartbeat(sequence)), START + 5 * S)
+    assert session.last_frame_boot_ns == START + 5 * S
+    assert session.exchange_moved_boot_ns == began
+    later = frames.frame("heartbeats", sequence + 1, time="2099-01-01T00:00:00.000000000Z")
+    session.received(decode(later), START + 6 * S)
+    assert session.exchange_moved_boot_ns == START + 6 * S
+    session.lost("test", START + 7 * S)
+    opened(session, START + 8 * S)
+    session.received(decode(frames.book_snapshot(0, "A-B")), START + 9 * S)
+    assert session.exchange_moved_boot_ns == START + 9 * S, "a time from the future must not hold for the next one"
