@@ -11,6 +11,7 @@ from actors.messages.base import Stamp
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Side
 from actors.messages.trading import Approval, OrderKind, OrderSpec, PortfolioSnapshot, Position, Role
+from actors.orders import verification
 from actors.orders.actor import TrackerActor
 from tests.actors.harness import ActorHarness, test_settings
 from tests.actors.orders.venue import Venue, seconds
@@ -54,7 +55,10 @@ class Desk:
 
     def kill(self) -> None:
         """The tracker's process is gone; what it had sent and nobody took is gone too."""
-        self.tracker.ledger.close()
+        ledger = self.tracker.ledger
+        if not self.tracker.unusable:
+            verification.verify(ledger._db, whole=True)  # whatever happened, the books follow from their events
+        ledger.close()
 
     def restart(self, *, new_daemon: bool = False) -> None:
         self.kill()

@@ -108,7 +108,7 @@ def test_a_tracker_on_a_contradicting_ledger_orders_nothing_and_pages_what_diffe
     desk.buy("1")
     desk.kill()
     tamper(desk.settings.store_dir / "ledger.db", "UPDATE positions SET quantity='2'")
-    desk.restart()
+    desk = Desk(tmp_path)
     before = list(desk.venue.history)
     desk.approve()
     desk.pass_time(5)
@@ -196,9 +196,12 @@ def test_a_projection_changed_after_a_snapshot_is_found_too(tmp_path: Path) -> N
 
 # --- any sequence ----------------------------------------------------------------------------------------------
 
+STEP_KINDS = (
+    "buy", "sell", "late", "dust", "plan", "proposal", "rules", "document", "drop", "cancel", "withdraw",
+)  # fmt: skip
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["buy", "sell", "late", "dust", "plan", "proposal", "rules", "document", "drop", "cancel"]),
+        st.sampled_from(STEP_KINDS),
         st.integers(1, 5),
     ),
     max_size=30,
@@ -236,6 +239,12 @@ def _write(tx: Ledger, step: str, amount: int, at: int) -> None:
         tx.handle_proposal(f"q-{at}", "refused:x")
     elif step == "rules":
         tx.put_rules(rules(f"S{amount}-USD", base_min_size=Decimal(at)))
+    elif step == "withdraw":
+        symbol = f"S{amount % 2}-USD"
+        for taken in tx.fills_of_symbol(symbol)[:1]:
+            record = tx.order(taken.client_order_id)
+            assert record is not None
+            tx.withdraw_fill(record, taken, "drill", at)
     elif step == "cancel":
         for one in tx.working()[:1]:
             tx.change_order(one, one.updated(machine.with_cancel(one.facts), at), "cancel")
