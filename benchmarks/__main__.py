@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, heartbeats, kill, orders, scaling, transport
+from benchmarks import daemon, feed, heartbeats, kill, ledger, orders, scaling, transport
 
 PARTS = {
     "transport": transport.run,
@@ -16,6 +16,7 @@ PARTS = {
     "heartbeats": heartbeats.run,
     "scaling": scaling.run,
     "kill": kill.run,
+    "ledger": ledger.run,
 }
 BUDGETS: dict[str, tuple[str, float]] = {
     "round_trip_p50_us": ("<=", 100.0),
@@ -32,6 +33,8 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "static_stop_ratio_per_child": ("<=", 10.0),
     "dynamic_stop_ratio": ("<=", 50.0),
     "start_to_ready_s": ("<=", 5.0),
+    "ledger_start_without_snapshot_s": ("<=", 2.0),
+    "ledger_start_s": ("<=", 2.0),
     "memory_pss_mb_10_symbols": ("<=", 400.0),
     "kill_proven_s": ("<=", 5.0),
     "entry_decided_to_wire_besides_fsync_p50_ms": ("<=", 5.0),

@@ -23,6 +23,7 @@ from actors.orders.killing import StopKind, StopRun
 from actors.orders.ledger import Ledger
 from actors.orders.records import OrderRecord
 from actors.orders.reporting import TrackerReporting
+from actors.orders.stopping import MARGIN_NS
 from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, Stations
 
 QUOTE_LOOK_NS = 200_000_000
@@ -38,6 +39,8 @@ class TrackerActor(TrackerReporting):
         super().__init__()
         self._gateway_incarnation = 0
         self._first_round: set[str] = set()
+        self._last_event_utc_ns: int | None = None
+        """Of the ledger as it was found: what is written since then says nothing about the time before."""
         self._looked_all = 0
         self._polled = 0
 
@@ -46,6 +49,7 @@ class TrackerActor(TrackerReporting):
     def restore(self) -> bool:
         self.read_boot_id()
         self.open_ledger()
+        self._last_event_utc_ns = self.ledger.last_event_utc_ns()
         return True
 
     def started(self) -> None:
@@ -103,13 +107,20 @@ class TrackerActor(TrackerReporting):
     # --- the first look at the venue -------------------------------------------------------------------
 
     def _begin_first_round(self) -> None:
-        """Before the tracker is trusted, whatever worked or is held is read from the venue once."""
+        """Before the tracker is trusted, whatever worked or is held is read from the venue once.
+
+        So is everything since the newest event: an own order that the ledger lacks means that an older one was put
+        back, and nothing may be armed on its books.
+        """
         working = self.ledger.working()
         held = any(book.quantity != 0 for book in self.ledger.books())
-        if not working and not held:
+        if working or held:
+            self._first_round = {"open", "fills"} | {record.id for record in working}
+        if self._last_event_utc_ns is not None:
+            self._first_round.add("since")
+        if not self._first_round:
             self._proved("")
             return
-        self._first_round = {"open", "fills"} | {record.id for record in working}
         self._ask_first_round()
 
     def _ask_first_round(self) -> None:
@@ -122,6 +133,12 @@ class TrackerActor(TrackerReporting):
         for part in sorted(self._first_round):
             if part == "open":
                 ask = Question("first:open", QueryKind.OPEN_ORDERS, lambda a: answered("open", a), PRIORITY_PROTECT)
+            elif part == "since":
+                assert self._last_event_utc_ns is not None
+                ask = Question(
+                    "first:since", QueryKind.ORDERS_SINCE, lambda a: answered("since", a), PRIORITY_PROTECT,
+                    since_utc_ns=self._last_event_utc_ns - MARGIN_NS,
+                )  # fmt: skip
             elif part == "fills":
                 since = self.oldest_utc_ns(list(working.values()))
                 ask = Question(
@@ -306,6 +323,8 @@ class TrackerActor(TrackerReporting):
             return f"state_{state.value.lower()}"
         if any(self._stops(run, spec.role, spec.symbol) for run in self.unfinished_stops()):
             return "stopping"
+        if spec.symbol in self.behind:
+            return "behind_venue"
         working = self.ledger.working(spec.symbol)
         if any(one.state is OrderState.UNKNOWN for one in working):
             return "unknown_order"

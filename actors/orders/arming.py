@@ -65,7 +65,8 @@ class TrackerArming(TrackerWire):
         """Symbols that an operator protected again meanwhile."""
 
     def is_suspended(self, symbol: str) -> bool:
-        return self.suspended and symbol not in (self.rearmed or ())
+        """Nothing is armed: an operator wanted it so, or the books are not the venue's."""
+        return symbol in self.behind or (self.suspended and symbol not in (self.rearmed or ()))
 
     def watch(self, symbol: str) -> Watch:
         return self.watches.setdefault(symbol, Watch())

@@ -12,12 +12,15 @@ from actors.clock import NS_PER_S
 from actors.messages.market import Side
 from actors.messages.trading import OrderState, OutcomeKind, Role, SubmitOutcome, VenueFill, VenueOrder
 from actors.orders import ids, machine, schema
-from actors.orders.ledger import Ledger, Plan
+from actors.orders.ledger import Ledger
+from actors.orders.reads import Plan
 from actors.orders.records import FillRecord, OrderRecord
 
 OPERATOR_ENTRY = "operator:"
 """Entry ids of fills that an operator vouched for: this and the client order id, so there is one per order."""
 _VOUCHED = "yet an operator had it taken for filled"
+BEYOND = "beyond_ledger"
+"""The venue has an own order that the ledger lacks: an older ledger was put back, and its books are not the venue's."""
 ADJUSTMENTS = frozenset({"REVERSAL", "CORRECTION", "SYNTHETIC"})
 
 
@@ -108,7 +111,7 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
     if record is None:
         if ids.is_own(view.client_order_id, identity.family, identity.instance, identity.epoch):
             text = f"the venue has {view.client_order_id}, the ledger does not: was it rolled back?"
-            booked.note("beyond_ledger", view.client_order_id, view.product_id, text)
+            booked.note(BEYOND, view.client_order_id, view.product_id, text)
         return
     contradiction = _contradiction(record, view)
     if contradiction:

@@ -10,6 +10,7 @@ from actors.actor import TradingActor
 from actors.clock import NS_PER_S
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
 from actors.messages.market import ProductRules, Quote
+from actors.orders import booking
 from actors.orders.booking import Anomaly, Identity
 from actors.orders.ledger import Ledger, LedgerError, LedgerLockedError, LedgerWriteError
 
@@ -34,6 +35,8 @@ class TrackerCore(TradingActor):
         """The last mid that the guard accepted, by data product; ``quotes`` may be newer, read over REST."""
         self.proven = False
         """The venue was read once since the start: arming may begin."""
+        self.behind: set[str] = set()
+        """Symbols of which the venue knows own orders that the ledger lacks: on such books nothing is ordered."""
         self.last_event_boot_ns = 0
         self._snapshot_count = 0
         self._snapshot_boot_ns = 0
@@ -58,6 +61,7 @@ class TrackerCore(TradingActor):
         for note in self.ledger.notes:
             self.log.warning("ledger_note", note=note)
         self.rules = self.ledger.rules()
+        self.behind = self.ledger.behind(booking.BEYOND)
 
     def write(self, work: Callable[[Ledger], None]) -> bool:
         """Run ``work`` in one durable transaction. False: nothing of it happened, and entries are stopped."""
@@ -123,7 +127,10 @@ class TrackerCore(TradingActor):
         if (anomaly.kind, anomaly.key) in self._anomalies:
             return
         self._anomalies.add((anomaly.kind, anomaly.key))
-        self.write(lambda ledger: ledger.event("anomaly", anomaly.key, kind=anomaly.kind, text=anomaly.text))
+        if anomaly.kind == booking.BEYOND:
+            self.behind.add(anomaly.symbol)
+        body = {"kind": anomaly.kind, "symbol": anomaly.symbol, "text": anomaly.text}
+        self.write(lambda ledger: ledger.event("anomaly", anomaly.key, **body))
         self.trip(BreakerName.RECONCILE, "*", f"{anomaly.kind}: {anomaly.text}")
         self.alert(Severity.PAGE, f"anomaly:{anomaly.kind}:{anomaly.key}", anomaly.text)
 

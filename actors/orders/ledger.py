@@ -11,7 +11,6 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from actors.messages.market import ProductRules
 from actors.orders import events, migration, positions, rows, schema, snapshots, verification
 from actors.orders.machine import require_growth, without_fill
 from actors.orders.positions import Book
+from actors.orders.reads import LedgerReads, Plan
 from actors.orders.records import FillRecord, OrderRecord
 
 WAY_OUT = "restore a backup (run.py restore), then reconcile"
@@ -42,19 +42,7 @@ class LedgerWriteError(LedgerError):
     """A transaction could not be committed: nothing of it happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the newest entry on a symbol wants: prices in quote currency, the end of the maximum holding time."""
-
-    symbol: str
-    stop: Decimal | None
-    target: Decimal | None
-    exit_due_utc_ns: int | None
-    client_order_id: str
-    correlation_id: str
-
-
-class Ledger:
+class Ledger(LedgerReads):
     """All facts of orders, fills, positions and PnL. Reads at any time, writes inside ``transaction()``."""
 
     def __init__(self, db: sqlite3.Connection, lock_fd: int) -> None:
@@ -326,100 +314,10 @@ class Ledger:
             self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?,?)", (key, body))  # noqa: S608
         self.event(table, key, body=body)
 
-    # --- reading ---------------------------------------------------------------------------------------
-
-    def _meta(self, key: str) -> str | None:
-        row = self._db.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
-        return None if row is None else str(row[0])
-
     @property
-    def head(self) -> int:
-        """The highest n given out."""
-        return int(self._meta("head") or 0)
-
-    def _orders(self, where: str, *values: object) -> list[OrderRecord]:
-        sql = f"SELECT * FROM orders WHERE {where} ORDER BY n"  # noqa: S608 - where is a constant of this module
-        return [rows.order_from_row(row) for row in self._db.execute(sql, values)]
-
-    def order(self, client_order_id: str) -> OrderRecord | None:
-        return next(iter(self._orders("client_order_id=?", client_order_id)), None)
-
-    def order_by_venue_id(self, order_id: str) -> OrderRecord | None:
-        return next(iter(self._orders("order_id=?", order_id)), None)
-
-    def working(self, symbol: str | None = None) -> list[OrderRecord]:
-        """Orders that are not terminal, oldest first."""
-        if symbol is None:
-            return self._orders("working=1")
-        return self._orders("working=1 AND symbol=?", symbol)
-
-    def orders_since(self, since_utc_ns: int) -> list[OrderRecord]:
-        """Every working order and every order created or changed at or after ``since_utc_ns``."""
-        return self._orders("working=1 OR changed_utc_ns>=? OR created_utc_ns>=?", since_utc_ns, since_utc_ns)
-
-    def newest_orders(self, limit: int) -> list[OrderRecord]:
-        """The last ``limit`` intents, newest first."""
-        return list(reversed(self._orders("n > (SELECT COALESCE(MAX(n), 0) FROM orders) - ?", limit)))
-
-    def has_fill(self, entry_id: str) -> bool:
-        return self._db.execute("SELECT 1 FROM fills WHERE entry_id=?", (entry_id,)).fetchone() is not None
-
-    def booked_fill(self, entry_id: str) -> FillRecord | None:
-        row = self._db.execute("SELECT * FROM fills WHERE entry_id=? AND booked=1", (entry_id,)).fetchone()
-        return None if row is None else rows.fill_from_row(row)
-
-    def last_event(self, kind: str, key: str) -> dict[str, object] | None:
-        """The body of the newest event of this kind about ``key``."""
-        sql = "SELECT body FROM events WHERE key=? AND kind=? ORDER BY n DESC LIMIT 1"
-        row = self._db.execute(sql, (key, kind)).fetchone()
-        return None if row is None else orjson.loads(row[0])
-
-    def fills_of_symbol(self, symbol: str) -> list[FillRecord]:
-        sql = "SELECT * FROM fills WHERE symbol=? AND booked=1 ORDER BY trade_utc_ns, entry_id"
-        return [rows.fill_from_row(row) for row in self._db.execute(sql, (symbol,))]
-
-    def fill_ids_since(self, since_utc_ns: int) -> tuple[str, ...]:
-        """The venue's own fills; what an operator vouched for is none of them."""
-        sql = "SELECT entry_id FROM fills WHERE trade_utc_ns>=? AND trade_type<>? ORDER BY trade_utc_ns, entry_id"
-        return tuple(row[0] for row in self._db.execute(sql, (since_utc_ns, schema.OPERATOR_FILL)))
-
-    def book(self, symbol: str) -> Book:
-        row = self._db.execute("SELECT * FROM positions WHERE symbol=?", (symbol,)).fetchone()
-        return Book(symbol) if row is None else rows.book_from_row(row)
-
-    def books(self) -> list[Book]:
-        return [rows.book_from_row(row) for row in self._db.execute("SELECT * FROM positions ORDER BY symbol")]
-
-    def plan(self, symbol: str) -> Plan | None:
-        row = self._db.execute("SELECT * FROM plans WHERE symbol=?", (symbol,)).fetchone()
-        if row is None:
-            return None
-        return Plan(symbol, rows.decimal(row[1]), rows.decimal(row[2]), row[3], row[4], row[5])
-
-    def pnl_days(self) -> list[tuple[int, Decimal, Decimal]]:
-        """(day start, realized, fees), one row per symbol and day."""
-        sql = "SELECT day_utc_ns, realized, fees FROM pnl"
-        return [(row[0], Decimal(row[1]), Decimal(row[2])) for row in self._db.execute(sql)]
-
-    def proposal_result(self, proposal_id: str) -> str | None:
-        row = self._db.execute("SELECT result FROM proposals WHERE proposal_id=?", (proposal_id,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def newest_proposals(self, limit: int) -> tuple[str, ...]:
-        sql = "SELECT proposal_id FROM proposals ORDER BY seq DESC LIMIT ?"
-        return tuple(row[0] for row in self._db.execute(sql, (limit,)))
-
-    def counts(self) -> tuple[tuple[str, str, int], ...]:
-        """(state, role, count) over all orders."""
-        sql = "SELECT state, role, COUNT(*) FROM orders GROUP BY state, role ORDER BY state, role"
-        return tuple((row[0], row[1], row[2]) for row in self._db.execute(sql))
-
-    def rules(self) -> dict[str, ProductRules]:
-        return {row[0]: rows.rules_from_json(row[1]) for row in self._db.execute("SELECT symbol, body FROM rules")}
-
-    def documents(self, table: str) -> dict[str, str]:
-        assert table in ("handovers", "stops")
-        return {row[0]: row[1] for row in self._db.execute(f"SELECT * FROM {table}")}  # noqa: S608
+    def newest_event(self) -> int:
+        """The number of the newest event."""
+        return self._n
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -123,16 +123,20 @@ class TrackerStopping(TrackerArming):
         self.rearmed = frozenset.intersection(*(frozenset(run.rearmed) for run in runs.values())) if runs else None
 
     def rearm(self, symbol: str) -> bool:
-        """An operator wants this symbol protected although protection was cancelled; False: not written down."""
+        """An operator wants this symbol protected although protection was cancelled, or although its books lack
+        orders that the venue has; False: not written down."""
         bare = [run for run in self.stop_runs() if run.cancel_all and symbol not in run.rearmed]
 
         def work(ledger: Ledger) -> None:
             for run in bare:
                 after = replace(run, rearmed=(*run.rearmed, symbol))
                 ledger.put_document("stops", run.request_id, after.to_json())
+            if symbol in self.behind:
+                ledger.event("trusted", symbol)
 
-        if bare and not self.write(work):
+        if (bare or symbol in self.behind) and not self.write(work):
             return False
+        self.behind.discard(symbol)
         self.remember_suspension()
         return True
 

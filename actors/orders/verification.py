@@ -46,7 +46,7 @@ def verify(db: sqlite3.Connection, *, whole: bool = False) -> Verified:
     found = list(projections.differences(stored, made))
     if found:
         raise ContradictionError(_named(found))
-    found = list(_unsound(stored, whole=base.n == 0))
+    found = list(_unsound(stored, whole=whole))
     if found:
         raise ContradictionError(_named(found))
     return Verified(n, chain, base.n, stored, base.doubts)

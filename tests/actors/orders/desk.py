@@ -64,6 +64,10 @@ class Desk:
         self.kill()
         if new_daemon:
             self.epoch += 1
+        self.restart_only()
+
+    def restart_only(self) -> None:
+        """A new incarnation after ``kill``."""
         self.harness = self._make(self.venue.gateway)
         self.harness.start()
         self.lease()

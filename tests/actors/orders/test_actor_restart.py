@@ -225,3 +225,37 @@ def test_random_crashes_and_lost_answers_never_double_lose_or_oversell(tmp_path:
     assert desk.snapshot().unknown_symbols == ()
     position = desk.position()
     assert position is None or position.protection is not Protection.NAKED, f"seed {seed}: {desk.venue.history}"
+
+
+def test_on_books_that_an_older_ledger_gave_nothing_is_ordered_until_an_operator_trusts_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1")
+    desk.pass_time(2)
+    path = desk.settings.store_dir / "ledger.db"
+    desk.kill()
+    older = path.read_bytes()
+    desk.restart_only()
+    desk.pass_time(2)
+    desk.harness.deliver(desk.exit_approval())
+    desk.pass_time(10)
+    assert desk.venue.coins["BTC"] == 0
+    desk.kill()
+    for leftover in path.parent.glob("ledger.db-*"):
+        leftover.unlink()
+    path.write_bytes(older)
+    for new_daemon in (True, False):  # it holds over every restart
+        desk.epoch += new_daemon
+        desk.restart_only()
+        before = len(desk.venue.history)
+        desk.pass_time(20)
+        assert "BTC-USD" in desk.tracker.behind
+        assert desk.venue.history[before:] == []
+        desk.approve()
+        desk.settle()
+        assert desk.tracker.ledger.proposal_result(f"p-{desk.proposals}") == "refused:behind_venue"
+        desk.kill()
+    desk.restart_only()
+    assert desk.tracker.rearm("BTC-USD")
+    desk.kill()
+    desk.restart_only()
+    assert desk.tracker.behind == set()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from actors.messages.market import Side
 from actors.orders import machine, projections, schema, snapshots, verification
 from actors.orders.killing import StopRun
-from actors.orders.ledger import Ledger, LedgerCorruptError, Plan
+from actors.orders.ledger import Ledger, LedgerCorruptError
+from actors.orders.reads import Plan
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.factories import fill, order, tamper
 from tests.actors.orders.venue import rules
@@ -142,6 +143,7 @@ def test_a_start_computes_only_what_came_after_the_snapshot_that_the_start_befor
         desk.harness.deliver(desk.exit_approval())
         desk.pass_time(60)
         desk.restart()
+        desk.settle()
     desk.kill()
     assert len(made_at(path)) == snapshots.KEPT
     with closing(sqlite3.connect(path)) as db:
