@@ -233,3 +233,15 @@ def test_a_position_that_was_naked_for_long_is_sold_at_its_target(desk: Desk) ->
     desk.pass_time(5)
     assert desk.venue.history[-1] == "SELL limit_ioc 1"
     assert desk.position() is None
+
+
+@pytest.mark.parametrize("mode", ["cancel_only", "auction_mode", "post_only", "view_only", "trading_disabled"])
+def test_no_stop_is_cancelled_for_an_exit_that_the_products_mode_does_not_take(desk: Desk, mode: str) -> None:
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], **{mode: True})
+    desk.tracker.ask_rules()
+    desk.settle()
+    desk.harness.deliver(desk.exit_approval())
+    desk.pass_time(4)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    assert protection_of(desk) is Protection.PROTECTED
+    assert desk.tracker.handover("BTC-USD") is None
