@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.orders import verification
 from actors.orders.ledger import Ledger, LedgerCorruptError, LedgerError, LedgerLockedError, LedgerWriteError
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.factories import order
@@ -123,3 +125,37 @@ def test_a_full_disk_refuses_entries_and_orders_nothing(tmp_path: Path) -> None:
     assert desk.tracker.ledger.book("BTC-USD").quantity == desk.venue.coins["BTC"]
     position = desk.position()
     assert position is not None and position.protection == "PROTECTED"
+
+
+def test_a_disk_that_fills_up_or_turns_read_only_takes_nothing_half(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        ledger = Ledger.open(disk / "ledger.db")
+        with ledger.transaction(1, 1, 1, "") as tx:
+            tx.add_order(order(1))
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(1 << 16))
+        with pytest.raises(LedgerWriteError, match="full"):
+            for _ in range(1000):
+                with ledger.transaction(1, 1, 1, "") as tx:
+                    tx.add_order(order(tx.next_n()))
+        written = ledger.head
+        assert verification.verify(ledger._db, whole=True).n == written
+        (disk / "ballast").unlink()
+        with ledger.transaction(1, 1, 1, "") as tx:
+            tx.add_order(order(tx.next_n()))
+        ledger.close()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(LedgerError, match="Read-only"):
+            Ledger.open(disk / "ledger.db")
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        again = Ledger.open(disk / "ledger.db")
+        assert again.head == written + 1
+        again.close()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
