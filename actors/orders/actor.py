@@ -116,7 +116,7 @@ class TrackerActor(TrackerReporting):
         held = any(book.quantity != 0 for book in self.ledger.books())
         if working or held:
             self._first_round = {"open", "fills"} | {record.id for record in working}
-        if self._last_event_utc_ns is not None:
+        if self._last_event_utc_ns is not None and self.settings.mode != "dry_run":  # nothing of ours is at any venue
             self._first_round.add("since")
         if not self._first_round:
             self._proved("")

@@ -259,3 +259,19 @@ def test_on_books_that_an_older_ledger_gave_nothing_is_ordered_until_an_operator
     desk.kill()
     desk.restart_only()
     assert desk.tracker.behind == set()
+
+
+@pytest.mark.parametrize(("mode", "ready"), [("dry_run", True), ("demo", False)])
+def test_what_came_after_the_newest_event_is_asked_for_wherever_there_is_somebody_to_ask(
+    tmp_path: Path, mode: str, ready: bool
+) -> None:
+    desk = Desk(tmp_path)
+    desk.tracker.write(lambda ledger: ledger.handle_proposal("p", "refused:dry_run"))
+    desk.kill()
+    desk.settings.store_dir.rename(tmp_path / "kept")
+    desk.settings = desk.settings.model_copy(update={"mode": mode})
+    (tmp_path / "kept").rename(desk.settings.store_dir)
+    desk.restart_only()
+    assert desk.tracker.proven is ready
+    desk.settle()
+    assert desk.tracker.proven
