@@ -475,10 +475,32 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenFlow:
+    """A balance change that no fill explains and no operator has accepted yet; ``amount`` is signed, in ``currency``.
+
+    While one is open nothing new is risked; what left counts as lost, what came is no gain.
+    """
+
+    flow_id: str
+    currency: str
+    amount: Decimal
+    expected: Decimal
+    held: Decimal
+    found_utc_ns: int
+
+    @property
+    def text(self) -> str:
+        amount, held, expected = (value.normalize() for value in (self.amount, self.held, self.expected))
+        return f"{self.flow_id}: {amount:+f} {self.currency} ({held:f} held, {expected:f} expected)"
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileReport(Message):
-    """reconciler -> watchdog, tracker, admin: one complete comparison, or why it could not be made.
+    """reconciler -> watchdog, tracker, admin, risk: one complete comparison, or why it could not be made.
 
     ``ok`` True: complete and nothing beyond tolerance. ``complete`` False: the venue could not be read.
+    ``flows``: open, whatever became of the comparison. ``doubt``: currencies whose newest reading does not add up;
+    a second one decides.
     """
 
     complete: bool
@@ -488,6 +510,8 @@ class ReconcileReport(Message):
     finished_boot_ns: int
     compared_orders: int
     compared_fills: int
+    flows: tuple[OpenFlow, ...] = ()
+    doubt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,6 +521,38 @@ class VenueEvidence(Message):
     orders: tuple[VenueOrder, ...] = field(default=())
     fills: tuple[VenueFill, ...] = field(default=())
     asked_boot_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptVenue(Command):
+    """reconciler -> tracker: an operator accepts what the venue shows. Doing it twice changes nothing.
+
+    ``orders``: ours that the ledger lacks, to be taken in as they are; ``fills``: of these, and whatever else the
+    ledger lacks. ``highest_n``: no client order id up to it is ever made again. ``balances``: what positions may
+    be left with; what a position has beyond them is written off.
+    """
+
+    request_id: str
+    operator: str
+    reason: str
+    orders: tuple[VenueOrder, ...]
+    fills: tuple[VenueFill, ...]
+    balances: tuple[VenueBalance, ...]
+    highest_n: int
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class VenueAdopted(Message):
+    """tracker -> reconciler: it is in the ledger, or ``refusal`` says why nothing was changed. The texts are for
+    people."""
+
+    request_id: str
+    refusal: str
+    adopted: tuple[str, ...] = ()
+    booked: tuple[str, ...] = ()
+    written_off: tuple[str, ...] = ()
+    head: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -538,6 +594,8 @@ class RiskReport(Message):
     fees: FeeTier | None
     unavailable: tuple[str, ...]
     """Inputs that are missing right now and so stop entries."""
+    unexplained: Decimal | None = None
+    """What left the wallets without a fill, in quote currency; counted in the losses, the drawdown and the equity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,3 +666,5 @@ class LedgerFacts(Message):
     positions: tuple[Position, ...]
     at_boot_ns: int
     tracker_incarnation: int
+    unbooked: tuple[str, ...] = ()
+    """Reversals and corrections of the venue that are kept and not booked yet."""

@@ -168,10 +168,7 @@ def take_fill(ledger: Ledger, fill: VenueFill, now_utc_ns: int, booked: Booked) 
     if record is None:
         booked.strays.add(fill.order_id)
         return
-    own = FillRecord(
-        fill.entry_id, fill.trade_id, fill.order_id, record.id, record.symbol, record.side,
-        fill.price, fill.size, fill.commission, fill.trade_utc_ns,
-    )  # fmt: skip
+    own = fill_record(record, fill)
     wrong = _wrong_fill(record, fill)
     if wrong:
         booked.note("fill_refused", fill.entry_id, record.symbol, f"fill {fill.entry_id} of {record.id}: {wrong}")
@@ -232,9 +229,17 @@ def take_claim(ledger: Ledger, record: OrderRecord, claim: Claim, now_utc_ns: in
     return after
 
 
+def fill_record(record: OrderRecord, fill: VenueFill) -> FillRecord:
+    """The venue's fill as the ledger keeps it."""
+    return FillRecord(
+        fill.entry_id, fill.trade_id, fill.order_id, record.id, record.symbol, record.side,
+        fill.price, fill.size, fill.commission, fill.trade_utc_ns,
+    )  # fmt: skip
+
+
 def _wrong_fill(record: OrderRecord, fill: VenueFill) -> str:
     if fill.trade_type != "FILL":
-        return f"a {fill.trade_type}: kept, not booked; an operator decides"
+        return f"a {fill.trade_type}: kept, not booked; `run.py baseline accept` books it"
     if fill.size_in_quote:
         return "its size is in quote currency, which no order of ours asks for"
     if fill.product_id != record.symbol or fill.side != record.side.value:

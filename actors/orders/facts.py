@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.delivery import Undelivered
@@ -58,6 +59,11 @@ class TrackerFacts(TrackerStopping):
 
         if not self.write(work):
             return False
+        self.follow(booked, before)
+        return True
+
+    def follow(self, booked: Booked, before: Mapping[str, Decimal]) -> None:
+        """What follows from facts that are in the ledger; ``before``: quantities by symbol before they were."""
         for anomaly in booked.anomalies:
             self.report_anomaly(anomaly)
         for order_id in booked.fetch_fills:
@@ -73,7 +79,6 @@ class TrackerFacts(TrackerStopping):
             if before.get(symbol, 0) > 0 >= quantity:
                 self._trip_ended(symbol, booked)
             self.settle(symbol)
-        return True
 
     def _filled(self, fill: FillRecord, record: OrderRecord) -> None:
         self.meter.count("fills_total", symbol=fill.symbol, side=fill.side.value)

@@ -218,6 +218,12 @@ class Ledger(LedgerReads):
         """The number of the next client order id; ``add_order`` takes it, and it is never given out again."""
         return self.head + 1
 
+    def raise_head(self, n: int) -> None:
+        """No number up to ``n`` is ever given out: the venue knows it already."""
+        if n > self.head:
+            self._db.execute("UPDATE meta SET value=? WHERE key='head'", (str(n),))
+            self.event("head_raised", str(n), head=n)
+
     def add_order(self, record: OrderRecord) -> None:
         assert record.n > self.head, f"n={record.n} was used before"
         marks = ",".join("?" * len(schema.ORDER_COLUMNS))

@@ -45,6 +45,7 @@ class Projections:
         self._appliers: dict[str, Callable[[str, dict[str, Any]], None]] = {
             "order_intent": self._intend,
             "order_changed": self._change,
+            "head_raised": self._raise_head,
             "fill": self._fill,
             "fill_adjustment": self._adjust,
             "fill_withdrawn": self._withdraw,
@@ -76,6 +77,11 @@ class Projections:
         body.setdefault("egress_id", "")  # schema 1
         self._orders[key] = [body[name] for name in schema.ORDER_COLUMNS]
         self.head = body["n"]
+
+    def _raise_head(self, key: str, body: dict[str, Any]) -> None:
+        if body["head"] <= self.head:
+            raise ValueError(f"the head is {self.head} already, {body['head']} raises nothing")
+        self.head = body["head"]
 
     def _change(self, key: str, body: dict[str, Any]) -> None:
         row = self._orders[key]

@@ -82,9 +82,17 @@ class LedgerReads:
         return [rows.fill_from_row(row) for row in self._db.execute(sql, (symbol,))]
 
     def fill_ids_since(self, since_utc_ns: int) -> tuple[str, ...]:
-        """The venue's own fills; what an operator vouched for is none of them."""
-        sql = "SELECT entry_id FROM fills WHERE trade_utc_ns>=? AND trade_type<>? ORDER BY trade_utc_ns, entry_id"
-        return tuple(row[0] for row in self._db.execute(sql, (since_utc_ns, schema.OPERATOR_FILL)))
+        """The venue's own fills, booked or not; what an operator vouched for or accepted is none of them."""
+        sql = """SELECT entry_id FROM fills WHERE trade_utc_ns>=? AND trade_type NOT IN (?,?,?)
+            ORDER BY trade_utc_ns, entry_id"""
+        return tuple(row[0] for row in self._db.execute(sql, (since_utc_ns, *schema.OWN_TYPES)))
+
+    def unbooked(self) -> list[tuple[str, FillRecord]]:
+        """Adjustments of the venue that no operator has had booked yet, with their type, oldest first."""
+        sql = """SELECT * FROM fills AS kept WHERE booked=0 AND trade_type IN ('REVERSAL','CORRECTION','SYNTHETIC')
+            AND NOT EXISTS (SELECT 1 FROM fills WHERE entry_id='booked:' || kept.entry_id)
+            ORDER BY trade_utc_ns, entry_id"""
+        return [(row["trade_type"], rows.fill_from_row(row)) for row in self._db.execute(sql)]
 
     def book(self, symbol: str) -> Book:
         row = self._db.execute("SELECT * FROM positions WHERE symbol=?", (symbol,)).fetchone()

@@ -11,13 +11,13 @@ from actors.messages.trading import (
     ReadLedger,
 )
 from actors.orders import positions
-from actors.orders.operating import TrackerOperating
+from actors.orders.accepting import TrackerAccepting
 
 SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
 HANDLED_SHOWN = 64
 
 
-class TrackerReporting(TrackerOperating):
+class TrackerReporting(TrackerAccepting):
     """Everything here is read from the ledger at the moment of telling."""
 
     def publish(self) -> None:
@@ -88,6 +88,7 @@ class TrackerReporting(TrackerOperating):
             orders=tuple(one.as_ledger_order() for one in self.ledger.orders_since(message.since_utc_ns)),
             fills=self.ledger.fill_ids_since(message.since_utc_ns),
             positions=self.positions(),
+            unbooked=tuple(f"{kind} {fill.entry_id}" for kind, fill in self.ledger.unbooked()),
             at_boot_ns=self.clock.boot_ns(),
             tracker_incarnation=self.incarnation,
         )

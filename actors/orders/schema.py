@@ -5,6 +5,12 @@ from __future__ import annotations
 VERSION = 2
 OPERATOR_FILL = "OPERATOR"
 """``trade_type`` of a fill that an operator vouched for; the venue's own are FILL and its adjustments."""
+ADJUSTMENT = "ADJUSTMENT"
+"""``trade_type`` of a venue's reversal or correction as it was booked; the venue's own row stays beside it."""
+WRITE_OFF = "WRITE_OFF"
+"""``trade_type`` of what an operator accepted as gone: a sale at no proceeds."""
+OWN_TYPES = (OPERATOR_FILL, ADJUSTMENT, WRITE_OFF)
+"""Types that the venue does not list."""
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
