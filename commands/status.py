@@ -100,6 +100,11 @@ def _money(found: Mapping[str, object]) -> Iterable[str]:
             f"pnl: realized {pnl['realized']} (day {pnl['realized_day']}), unrealized {pnl['unrealized']}, "
             f"fees {pnl['fees']}, drawdown {pnl['drawdown_pct']} %"
         )
+    for flow in _maps(_map(found.get("reconcile")).get("flows")):
+        yield (
+            f"unexplained {flow['flow']}: {flow['amount']} {flow['currency']} since {flow['found']} "
+            f"({flow['held']} held, {flow['expected']} expected)"
+        )
 
 
 def _cell(value: object) -> str:

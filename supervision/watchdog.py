@@ -28,6 +28,7 @@ from actors.messages.health import (
 from actors.messages.market import FeedHealth
 from actors.messages.trading import (
     GatewayReport,
+    OpenFlow,
     PortfolioSnapshot,
     QueryKind,
     ReconcileNow,
@@ -82,6 +83,7 @@ class WatchdogActor(TradingActor):
         self._snapshot_ready = False
         self._held: tuple[str, ...] = ()
         self._reconciled_boot_ns: int | None = None
+        self._flows: tuple[OpenFlow, ...] = ()
         self._recheck_boot_ns: int | None = None
         self._recheck_for = ""
         self._asked: dict[str, tuple[str, ...]] = {}
@@ -221,6 +223,9 @@ class WatchdogActor(TradingActor):
             found.append(Finding(EVERYTHING, TradingState.HALTED, f"waiting for {', '.join(waiting)}"))
         if self._recheck_boot_ns is not None:
             text = f"reconciliation after the restart of {self._recheck_for}"
+            found.append(Finding(EVERYTHING, TradingState.REDUCE_ONLY, text))
+        if self._flows:
+            text = f"unexplained flow {'; '.join(flow.text for flow in self._flows)}: run.py flows accept --reason"
             found.append(Finding(EVERYTHING, TradingState.REDUCE_ONLY, text))
         limits, boot_ns = self.settings.watchdog, self._now.boot_ns
         if self._reconciled_boot_ns is not None:
@@ -382,8 +387,10 @@ class WatchdogActor(TradingActor):
 
     def on_reconcile_report(self, report: ReconcileReport, sender: object) -> None:
         self._at()
+        self._flows = report.flows
         if not report.complete:
             self.log.warning("reconcile_incomplete", error=report.error)
+            self._renew()
             return
         if report.ok:
             self._reconciled_boot_ns = report.finished_boot_ns

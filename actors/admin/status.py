@@ -128,6 +128,8 @@ def _problems(
             found.append(f"{name} has not reported yet")
         elif _age_s(said[1], now) > REPORT_MAX_AGE_S:
             found.append(f"{name} last reported {_age_s(said[1], now):.0f} s ago")
+    flows = known.reconcile[0].flows if known.reconcile else ()
+    found += [f"{flow.text}, unexplained: run.py flows accept --reason" for flow in flows]
     found += [f"{p['symbol']} is NAKED" for p in _positions(known, now) if p["protection"] == "NAKED"]
     return found
 
@@ -325,6 +327,7 @@ def _pnl(known: Known) -> Json | None:
         "equity": _text(risk.equity) if risk else None,
         "high_water": _text(risk.high_water) if risk else None,
         "drawdown_pct": _text(risk.drawdown_pct) if risk else None,
+        "unexplained": _text(risk.unexplained) if risk else None,
     }
 
 
@@ -378,4 +381,16 @@ def _reconcile(said: tuple[ReconcileReport, int] | None, now: int) -> Json | Non
             {"kind": d.kind, "key": d.key, "ledger": d.ledger, "venue": d.venue, "beyond": d.beyond_tolerance}
             for d in report.differences
         ],
+        "flows": [
+            {
+                "flow": flow.flow_id,
+                "currency": flow.currency,
+                "amount": _text(flow.amount),
+                "expected": _text(flow.expected),
+                "held": _text(flow.held),
+                "found": to_rfc3339(flow.found_utc_ns),
+            }
+            for flow in report.flows
+        ],
+        "doubt": list(report.doubt),
     }

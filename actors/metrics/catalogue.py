@@ -90,6 +90,7 @@ CATALOGUE: dict[str, Metric] = {
         _time("budget_wait_ms", "Wait for the request budget."),
         _counter("would_send_total", "Orders that dry_run did not send."),
         _counter("reconcile_total", "Comparisons of ledger and venue.", "result"),
+        _counter("unexplained_flows_total", "Balance changes that no fill explains.", "currency"),
         _counter("reconcile_differences_total", "Differences found.", "kind"),
         _counter("breaker_trips_total", "Trips by breaker.", "breaker"),
         _counter("alerts_total", "Alerts raised, duplicates left out.", "severity"),

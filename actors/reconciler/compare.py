@@ -128,6 +128,7 @@ def compare(
     fill_differences, missing = _compare_fills(ledger, venue, ours)
     found += fill_differences
     found += _compare_holdings(ledger, venue, missing, tolerance)
+    found += [Found(DifferenceKind.UNBOOKED, name, "kept, not booked", "listed") for name in latest.unbooked]
     found += _compare_egress(ledger, latest, egress, me, venue.asked_utc_ns, settle_ns)
     evidence = VenueEvidence(tuple(wanted.values()), missing)
     own_fills = sum(fill.order_id in ours for fill in venue.fills)

@@ -21,6 +21,7 @@ class Round:
     since_utc_ns: int
     began_boot_ns: int
     kinds: tuple[QueryKind, ...]
+    deadline_s: float
     ledger: LedgerFacts | None = None
     after: LedgerFacts | None = None
     """The ledger read again after the venue, when the venue showed something that ``ledger`` lacks."""
@@ -65,6 +66,10 @@ class Round:
     def missing(self) -> tuple[str, ...]:
         missing = [] if self.ledger is not None else ["ledger"]
         return (*missing, *(kind.value for kind in self.kinds if kind not in self.answers))
+
+    def asked_boot_ns(self) -> int:
+        """Before the first byte of the first question went out."""
+        return min(answer.asked_boot_ns for answer in self.answers.values())
 
     def view(self) -> VenueView:
         """The venue as read; only when nothing is missing and nothing failed."""

@@ -10,9 +10,11 @@ from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Sev
 from actors.messages.market import GuardedQuote, Instrument
 from actors.messages.trading import (
     Approval,
+    OpenFlow,
     PortfolioSnapshot,
     Proposal,
     QueryKind,
+    ReconcileReport,
     Refusal,
     RoundTripClosed,
     VenueAnswer,
@@ -47,6 +49,8 @@ class RiskActor(TradingActor):
         }
         self.limits = self.settings.risk
         self.lease: Lease | None = None
+        self.flows: tuple[OpenFlow, ...] | None = None
+        self.doubt: tuple[str, ...] = ()
         self.snapshot: PortfolioSnapshot | None = None
         self.quotes: dict[str, GuardedQuote] = {}
         self.marks: dict[str, Dated[Decimal]] = {}
@@ -213,6 +217,8 @@ class RiskActor(TradingActor):
             strategist_incarnation=strategist.incarnation if strategist else 0,
             now_boot_ns=self.clock.boot_ns(),
             now_utc_ns=self.clock.utc_ns(),
+            flows=self.flows,
+            doubt=self.doubt,
         )
 
     # --- inputs ----------------------------------------------------------------------------------------
@@ -235,6 +241,13 @@ class RiskActor(TradingActor):
             texts = [*message.reasons, *(reason for _, _, reason in message.per_symbol)]
             named = frozenset(name for name in LOSS_BREAKERS if any(name.value in text for text in texts))
             self._keep(losses.hear_lease(self.losses, named, message.state is TradingState.RUN))
+
+    def on_reconcile_report(self, message: ReconcileReport, sender: object) -> None:
+        """Which balance changes nobody has explained; of the comparison itself the watchdog judges."""
+        if message.flows != self.flows:
+            self.log.info("flows", open=len(message.flows))
+        self.flows, self.doubt = message.flows, message.doubt
+        self._watch_losses()
 
     def on_refusal(self, message: Refusal, sender: object) -> None:
         """The tracker did not take an approval: its reservation is free again."""
@@ -347,12 +360,13 @@ class RiskActor(TradingActor):
     def _watch_losses(self) -> None:
         if self.snapshot is None or not self.snapshot.ready or self.losses is None:
             return
-        profit = limits.profit_now(self._world(), self.snapshot)
-        if isinstance(profit, Unavailable):
+        world = self._world()
+        profit, unexplained = limits.profit_now(world, self.snapshot), limits.unexplained_loss(world)
+        if isinstance(profit, Unavailable) or isinstance(unexplained, Unavailable):
             return  # entries are refused meanwhile
         state = losses.advance(self.losses, profit, self.clock.utc_ns())
         allotted = self.settings.capital.allotted
-        reached = losses.exceeded(losses.view(state, allotted), self.limits, allotted)
+        reached = losses.exceeded(losses.view(state, allotted, unexplained), self.limits, allotted)
         self._keep(losses.latch(state, reached))
 
     def _keep(self, state: LossState) -> None:

@@ -134,6 +134,7 @@ def _quote(world: World, instrument: Instrument) -> Quote:
 
 def _judge_entry(proposal: Proposal, world: World, instrument: Instrument) -> Approved:
     _check_permission(world, instrument)
+    limits.check_flows(world)
     snapshot = _snapshot(world)
     _check_orders(world, instrument, snapshot)
     _check_locks(world, instrument)

@@ -37,6 +37,9 @@ class RefusalCode(StrEnum):
     PRODUCT_MODE = "product_mode"
     FEES_UNAVAILABLE = "fees_unavailable"
     BALANCE_UNAVAILABLE = "balance_unavailable"
+    FLOWS_UNKNOWN = "flows_unknown"
+    UNEXPLAINED_FLOW = "unexplained_flow"
+    BALANCE_DOUBT = "balance_doubt"
     STOP_MISSING = "stop_missing"
     STOP_WRONG = "stop_wrong"
     TARGET_WRONG = "target_wrong"
@@ -86,6 +89,9 @@ MEANING: Mapping[RefusalCode, str] = {
     RefusalCode.PRODUCT_MODE: "The venue does not take new orders of this kind on the product now.",
     RefusalCode.FEES_UNAVAILABLE: "The fee tier could not be read within `risk.fee_max_age_s`.",
     RefusalCode.BALANCE_UNAVAILABLE: "No balance that two reads agree on within `risk.balance_max_age_s`.",
+    RefusalCode.FLOWS_UNKNOWN: "The reconciler has not said yet whether every balance change is explained.",
+    RefusalCode.UNEXPLAINED_FLOW: "A balance changed without a fill; nothing new until `run.py flows accept`.",
+    RefusalCode.BALANCE_DOUBT: "The newest reading of the balances does not add up; a second one decides.",
     RefusalCode.STOP_MISSING: "An entry must say where its stop is.",
     RefusalCode.STOP_WRONG: "The stop is not below the bid and the entry's price.",
     RefusalCode.TARGET_WRONG: "The target is not above the ask and the entry's price.",

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from actors.clock import NS_PER_S
 from actors.messages.health import Lease
 from actors.messages.market import GuardedQuote, Instrument, ProductRules
-from actors.messages.trading import FeeTier, PortfolioSnapshot
+from actors.messages.trading import FeeTier, OpenFlow, PortfolioSnapshot
 from actors.risk.books import Books
 from actors.risk.locks import Locks
 from actors.risk.losses import LossState
@@ -80,6 +80,10 @@ class World:
     strategist_incarnation: int
     now_boot_ns: int
     now_utc_ns: int
+    flows: tuple[OpenFlow, ...] | None
+    """Balance changes that no fill explains and nobody accepted; None: the reconciler has not said."""
+    doubt: tuple[str, ...]
+    """Wallets whose newest reading does not add up."""
 
     def mark(self, symbol: str) -> Decimal | Unavailable:
         """The bid that a position on ``symbol`` is valued at."""

@@ -35,6 +35,40 @@ def profit_now(world: World, snapshot: PortfolioSnapshot) -> Decimal | Unavailab
     return snapshot.pnl.realized_total + paper
 
 
+def unexplained_loss(world: World) -> Decimal | Unavailable:
+    """What left the wallets without a fill, in quote currency, at the marks; what came without one is no gain."""
+    if world.flows is None:
+        return Unavailable("flows", "the reconciler has not reported")
+    lost = ZERO
+    for flow in world.flows:
+        if flow.amount >= 0:
+            continue
+        price = _price_of(world, flow.currency)
+        if isinstance(price, Unavailable):
+            return price
+        lost -= flow.amount * price
+    return lost
+
+
+def _price_of(world: World, currency: str) -> Decimal | Unavailable:
+    if currency in world.limits.cash:
+        return Decimal(1)
+    symbols = [name for name, item in world.instruments.items() if item.base == currency]
+    prices = [world.mark(name) for name in symbols]
+    known = [price for price in prices if not isinstance(price, Unavailable)]
+    return max(known) if known else Unavailable(f"mark {currency}", "no quote to value an unexplained flow")
+
+
+def check_flows(world: World) -> None:
+    """Refuse while money moves that nobody has explained: how much there is to lose, nobody knows then."""
+    if world.flows is None:
+        raise RefusedError(Code.FLOWS_UNKNOWN, "the reconciler has not reported")
+    if world.flows:
+        raise RefusedError(Code.UNEXPLAINED_FLOW, "; ".join(flow.text for flow in world.flows))
+    if world.doubt:
+        raise RefusedError(Code.BALANCE_DOUBT, ", ".join(world.doubt))
+
+
 def check_losses(world: World, snapshot: PortfolioSnapshot) -> None:
     """Refuse at a loss limit, or when the loss cannot be known."""
     profit = profit_now(world, snapshot)
@@ -42,7 +76,10 @@ def check_losses(world: World, snapshot: PortfolioSnapshot) -> None:
         raise RefusedError(Code.MARK_UNAVAILABLE, f"{profit.what}: {profit.why}")
     if world.losses is None:
         raise RefusedError(Code.NO_SNAPSHOT, "the loss books are not begun")
-    figures = view(advance(world.losses, profit, world.now_utc_ns), world.capital.allotted)
+    unexplained = unexplained_loss(world)
+    if isinstance(unexplained, Unavailable):
+        raise RefusedError(Code.FLOWS_UNKNOWN, f"{unexplained.what}: {unexplained.why}")
+    figures = view(advance(world.losses, profit, world.now_utc_ns), world.capital.allotted, unexplained)
     for breaker, reason in exceeded(figures, world.limits, world.capital.allotted).items():
         raise RefusedError(Code(breaker.value), reason)
 

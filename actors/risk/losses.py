@@ -2,6 +2,9 @@
 
 ``profit`` is realized plus unrealized since the ledger began. Day and week (Monday) begin at 00:00 UTC with the
 last profit that was seen before. The high starts at zero (equity: the allotted capital).
+
+Money that left without a fill is no part of ``profit``: it counts on top, on every day, until an operator accepts
+it. So an acceptance never looks like a gain.
 """
 
 from __future__ import annotations
@@ -89,14 +92,14 @@ def advance(state: LossState, profit: Decimal, now_utc_ns: int) -> LossState:
     return replace(state, last=profit, high=max(state.high, profit))
 
 
-def view(state: LossState, allotted: Decimal) -> LossView:
-    """The figures at ``state.last``."""
+def view(state: LossState, allotted: Decimal, unexplained: Decimal = Decimal(0)) -> LossView:
+    """The figures at ``state.last``; ``unexplained``: what left without a fill, quote currency, not negative."""
     return LossView(
-        equity=allotted + state.last,
+        equity=allotted + state.last - unexplained,
         high_water=allotted + state.high,
-        loss_day=state.day_open - state.last,
-        loss_week=state.week_open - state.last,
-        drawdown_pct=(state.high - state.last) / allotted * HUNDRED,
+        loss_day=state.day_open - state.last + unexplained,
+        loss_week=state.week_open - state.last + unexplained,
+        drawdown_pct=(state.high - state.last + unexplained) / allotted * HUNDRED,
     )
 
 

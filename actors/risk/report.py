@@ -17,6 +17,7 @@ def make_report(world: World) -> RiskReport:
     used: Exposure | None = None
     unrealized: Decimal | None = None
     figures: losses.LossView | None = None
+    unexplained = limits.unexplained_loss(world)
     snapshot = world.snapshot
     if snapshot is not None and snapshot.ready:
         if world.fees is not None:
@@ -26,7 +27,8 @@ def make_report(world: World) -> RiskReport:
             unrealized = profit - snapshot.pnl.realized_total
             if world.losses is not None:
                 state = losses.advance(world.losses, profit, world.now_utc_ns)
-                figures = losses.view(state, world.capital.allotted)
+                if not isinstance(unexplained, Unavailable):
+                    figures = losses.view(state, world.capital.allotted, unexplained)
     return RiskReport(
         by_symbol=_by_symbol(used) if used else (),
         by_asset=_by_asset(used, world) if used else (),
@@ -41,6 +43,7 @@ def make_report(world: World) -> RiskReport:
         cooldowns=world.locks.active(world.now_boot_ns),
         fees=world.fees.value if world.fees else None,
         unavailable=missing,
+        unexplained=None if isinstance(unexplained, Unavailable) else unexplained,
     )
 
 
@@ -75,6 +78,8 @@ def missing_inputs(world: World) -> tuple[str, ...]:
         rules = fresh(world.rules.get(symbol), f"rules {symbol}", now, bounds.rules_max_age_s)
         cash = fresh(world.cash.get(instrument.quote), f"balance {instrument.quote}", now, bounds.balance_max_age_s)
         found += [item.what for item in (rules, cash) if isinstance(item, Unavailable)]
+    if world.flows is None:
+        found.append("flows")
     if snapshot is not None:
         for position in snapshot.positions:
             mark = world.mark(position.symbol)

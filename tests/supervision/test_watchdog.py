@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,16 @@ from actors.messages.health import (
     TradingState,
     TreeReport,
 )
-from actors.messages.trading import Difference, GatewayReport, QueryKind, ReconcileNow, VenueAnswer, VenueQuery
+from actors.messages.trading import (
+    Difference,
+    GatewayReport,
+    OpenFlow,
+    QueryKind,
+    ReconcileNow,
+    ReconcileReport,
+    VenueAnswer,
+    VenueQuery,
+)
 from supervision.control_store import ControlStore
 from supervision.watchdog import WatchdogActor
 from tests.actors.harness import ActorHarness, test_settings
@@ -634,3 +645,23 @@ def test_differences_that_are_only_young_condemn_nobody_and_clear_nobody(daemon:
     daemon.harness.deliver(reconciled(daemon.clock.boot_ns()))
     daemon.run(1)
     assert daemon.lease.state is RUN, daemon.lease.reasons
+
+
+# --- flows ---------------------------------------------------------------------------------------------------
+
+
+def unexplained(at: int, *flows: OpenFlow, complete: bool = True) -> ReconcileReport:
+    return replace(reconciled(at), flows=flows, complete=complete, ok=complete)
+
+
+def test_an_unexplained_flow_stops_entries_alone_and_no_resume_lifts_it(daemon: Daemon) -> None:
+    flow = OpenFlow("flow-1", "USD", Decimal(-500), Decimal(1000), Decimal(500), 0)
+    daemon.harness.deliver(unexplained(daemon.clock.boot_ns(), flow))
+    assert daemon.lease.state is REDUCE
+    assert "run.py flows accept" in daemon.lease.reasons[0]
+    daemon.order(OperatorVerb.RESUME)
+    daemon.harness.deliver(unexplained(daemon.clock.boot_ns(), flow, complete=False))
+    daemon.run(1)
+    assert daemon.lease.state is REDUCE
+    daemon.harness.deliver(unexplained(daemon.clock.boot_ns()))
+    assert daemon.lease.state is RUN

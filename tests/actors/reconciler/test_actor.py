@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Alert, BreakerName, BreakerSignal
+from actors.messages.market import Side
 from actors.messages.trading import (
     LedgerFacts,
     OrderState,
@@ -16,14 +19,16 @@ from actors.messages.trading import (
     ReconcileNow,
     ReconcileReport,
     VenueAnswer,
+    VenueBalance,
     VenueEvidence,
     VenueQuery,
 )
 from actors.reconciler.actor import ReconcilerActor
+from actors.reconciler.store import MoneyStoreError
 from tests.actors.harness import ActorHarness, test_settings
-from tests.actors.reconciler.facts import NOW, balances, facts, fill, ledger_order, venue_order
+from tests.actors.reconciler.facts import NOW, balances, facts, fill, ledger_order, position, venue_order
 
-PEERS = ("tracker", "gateway", "watchdog", "admin", "metrics", "alerts")
+PEERS = ("tracker", "gateway", "watchdog", "admin", "metrics", "alerts", "risk")
 
 
 @pytest.fixture
@@ -39,27 +44,31 @@ def make(data_dir: Path, mode: str = "demo") -> ActorHarness:
 
 
 def answer_round(
-    room: ActorHarness, ledger: LedgerFacts | None = None, failing: QueryKind | None = None, **found: object
+    room: ActorHarness,
+    ledger: LedgerFacts | None = None,
+    failing: QueryKind | None = None,
+    head: int = 0,
+    **found: object,
 ) -> ReconcileReport | None:
     """Play tracker and gateway for the round under way."""
     asks = room.take("tracker", ReadLedger)
     assert len(asks) == 1
     ask = asks[0]
     assert isinstance(ask, ReadLedger)
-    room.deliver(facts(ask.request_id) if ledger is None else _with_id(ledger, ask.request_id), "tracker")
+    room.deliver(_with_id(ledger or facts(head=head), ask.request_id), "tracker")
     for query in room.take("gateway", VenueQuery):
         assert isinstance(query, VenueQuery)
         room.deliver(answer_to(room, query, ok=query.kind is not failing, **found), "gateway")
     room.run_workers()
     for again in room.take("tracker", ReadLedger):
         assert isinstance(again, ReadLedger)
-        room.deliver(facts(again.request_id) if ledger is None else _with_id(ledger, again.request_id), "tracker")
+        room.deliver(_with_id(ledger or facts(head=head), again.request_id), "tracker")
     reports = room.take("watchdog", ReconcileReport)
     return reports[-1] if reports else None  # type: ignore[return-value]
 
 
 def _with_id(ledger: LedgerFacts, request_id: str) -> LedgerFacts:
-    return facts(request_id, orders=ledger.orders, fills=ledger.fills, positions=ledger.positions, ready=ledger.ready)
+    return replace(ledger, request_id=request_id)
 
 
 def answer_to(room: ActorHarness, query: VenueQuery, *, ok: bool = True, **found: object) -> VenueAnswer:
@@ -127,7 +136,7 @@ def test_listings_reach_back_to_the_oldest_open_order(room: ActorHarness) -> Non
 
 
 def test_a_difference_is_evidence_first_and_a_breaker_when_it_lasts(room: ActorHarness) -> None:
-    ledger = facts(orders=(ledger_order(),))
+    ledger = facts(head=0, orders=(ledger_order(),))
     shown = (venue_order(status="FILLED", filled_size=Decimal("0.1")),)
     trade = (fill(),)
     first = answer_round(room, ledger, orders=shown, fills=trade)
@@ -150,7 +159,7 @@ def test_a_difference_is_evidence_first_and_a_breaker_when_it_lasts(room: ActorH
 
 def test_a_difference_that_the_tracker_takes_in_ends_there(room: ActorHarness) -> None:
     shown = (venue_order("td-a-2-e-1", "CANCELLED"),)
-    answer_round(room, facts(orders=(ledger_order("td-a-2-e-1"),)), orders=shown)
+    answer_round(room, facts(head=0, orders=(ledger_order("td-a-2-e-1"),)), orders=shown)
     room.advance(5.6)
     taken = facts(orders=(ledger_order("td-a-2-e-1", OrderState.CANCELLED),))
     report = answer_round(room, taken, orders=shown)
@@ -166,31 +175,230 @@ def test_a_second_host_stops_trading_at_once(room: ActorHarness) -> None:
     assert isinstance(room.sent["alerts"][0], Alert)
 
 
-def test_a_balance_that_changes_without_a_fill_stops_trading_and_is_reported_once(room: ActorHarness) -> None:
+def looks(room: ActorHarness, number: int, **found: object) -> ReconcileReport:
+    """The last of ``number`` rounds that begin by themselves."""
+    report = None
+    for _ in range(number):
+        for _ in range(160):
+            room.advance(0.1)
+            if any(isinstance(one, ReadLedger) for one in room.sent["tracker"]):
+                break
+        report = answer_round(room, **found)  # type: ignore[arg-type]
+    assert report is not None
+    return report
+
+
+def restarted(room: ActorHarness) -> ActorHarness:
+    """kill -9 and a new incarnation over the same folder."""
+    actor = room.actor
+    assert isinstance(actor, ReconcilerActor)
+    if actor.store is not None:
+        actor.store.close()
+    return make(room.settings.data_dir)
+
+
+def asked(room: ActorHarness, verb: RequestVerb, request_id: str = "op-1") -> None:
+    room.deliver(OperatorRequest(request_id, verb, "", (), "drill", "anna"))
+
+
+def answer_of(room: ActorHarness) -> OperatorAnswer:
+    (last,) = [one for one in room.take("admin", OperatorAnswer) if isinstance(one, OperatorAnswer) and one.done]
+    return last
+
+
+def test_a_balance_that_changes_without_a_fill_is_a_flow_until_an_operator_accepts_it(room: ActorHarness) -> None:
     answer_round(room)
     room.advance(15.1)
     first = answer_round(room, balances=balances(USD="400"))
     assert first is not None
-    assert first.ok
-    room.advance(5.6)
-    second = answer_round(room, balances=balances(USD="400"))
-    assert second is not None
-    assert [d.kind for d in second.differences] == ["balance_change"]
-    assert [s.tripped for s in room.take("watchdog", BreakerSignal) if s.breaker is BreakerName.RECONCILE][-1]  # type: ignore[attr-defined]
-    room.advance(15.1)
-    third = answer_round(room, balances=balances(USD="400"))
-    assert third is not None
-    assert third.ok
-
-
-def test_a_balance_that_changed_while_the_reconciler_was_dead_is_noticed(tmp_path: Path) -> None:
-    answer_round(make(tmp_path))
-    second = make(tmp_path)
-    answer_round(second, balances=balances(USD="1"))
-    second.advance(5.6)
-    report = answer_round(second, balances=balances(USD="1"))
+    assert (first.ok, first.flows, first.doubt) == (True, (), ("USD",))
+    second = looks(room, 1, balances=balances(USD="400"))
+    assert [(one.flow_id, one.amount) for one in second.flows] == [("flow-1", Decimal(-600))]
+    assert (second.ok, second.doubt) == (True, ())  # nothing differs; what stops entries is the flow
+    assert not [s for s in room.take("watchdog", BreakerSignal) if s.tripped]  # type: ignore[attr-defined]
+    assert "-600 USD" in room.take("alerts", Alert)[-1].text  # type: ignore[attr-defined]
+    assert looks(room, 2, balances=balances(USD="400")).flows == second.flows
+    room = restarted(room)
+    assert "-600 USD" in room.take("alerts", Alert)[-1].text  # type: ignore[attr-defined]
+    report = answer_round(room, balances=balances(USD="400"))
     assert report is not None
-    assert [d.kind for d in report.differences] == ["balance_change"]
+    assert report.flows == second.flows
+    room.take("admin")
+    asked(room, RequestVerb.FLOWS_ACCEPT)
+    told = [one for one in room.sent["risk"] if isinstance(one, ReconcileReport)]
+    assert told[-1].flows == ()
+    answer = answer_of(room)
+    assert (answer.ok, [text for _, text in answer.details]) == (
+        True,
+        ["flow-1: -600 USD (400 held, 1000 expected), no fill explains it"],
+    )
+    assert restarted(room).sent["alerts"] == []
+
+
+def test_a_flow_is_told_only_once_it_is_kept(room: ActorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_round(room)
+    looks(room, 1, balances=balances(USD="400"))
+
+    def full(*_: object) -> None:
+        raise MoneyStoreError("money.db: cannot be written: disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("actors.reconciler.store.MoneyStore.keep", full)
+        report = looks(room, 1, balances=balances(USD="400"))
+        assert (report.complete, report.flows, report.doubt) == (False, (), ("USD",))
+    report = looks(room, 1, balances=balances(USD="400"))
+    assert [one.amount for one in report.flows] == [Decimal(-600)]
+
+
+def test_a_balance_that_changed_while_the_reconciler_was_dead_is_noticed(room: ActorHarness) -> None:
+    answer_round(room)
+    second = restarted(room)
+    answer_round(second, balances=balances(USD="1"))
+    assert [one.amount for one in looks(second, 1, balances=balances(USD="1")).flows] == [Decimal(-999)]
+
+
+@pytest.mark.parametrize("answer", [balances(USD="0", BTC="0"), ()])
+def test_zeros_out_of_nowhere_halt_and_nothing_is_concluded_from_them(
+    room: ActorHarness, answer: tuple[VenueBalance, ...]
+) -> None:
+    answer_round(room)
+    ledger = facts(orders=(ledger_order("td-a-2-p-1", side=Side.SELL),), positions=(position(),))
+    shown = (venue_order("td-a-2-p-1", side="SELL"),)
+    room.advance(15.1)
+    first = answer_round(room, ledger, orders=shown, balances=answer)
+    assert first is not None
+    assert [(one.kind, one.beyond_tolerance) for one in first.differences] == [("zero_balances", False)]
+    assert first.doubt == ("zero_balances *",)  # entries stop at the first look
+    room.advance(5.6)
+    second = answer_round(room, ledger, orders=shown, balances=answer)
+    assert second is not None
+    assert [(one.kind, one.beyond_tolerance) for one in second.differences] == [("zero_balances", True)]
+    (signal,) = [s for s in room.take("watchdog", BreakerSignal) if s.tripped]  # type: ignore[attr-defined]
+    assert "every account shows zero; 1000 USD" in signal.reason  # type: ignore[attr-defined]
+    assert room.take("tracker", VenueEvidence) == []
+    after = looks(room, 1)
+    assert (after.ok, after.flows, after.differences) == (True, (), ())
+
+
+def test_zeros_right_after_an_accepted_deposit_halt_too(room: ActorHarness) -> None:
+    answer_round(room)
+    looks(room, 2, balances=balances(USD="5000"))
+    asked(room, RequestVerb.FLOWS_ACCEPT)
+    for _ in range(2):
+        report = looks(room, 1, balances=balances(USD="0"))
+    assert [(one.kind, one.ledger) for one in report.differences] == [("zero_balances", "5000 USD")]
+    assert report.flows == ()
+
+
+def test_a_lost_baseline_halts_and_is_not_made_up(room: ActorHarness) -> None:
+    answer_round(room)
+    again = restarted(room)
+    again = restarted(again)
+    (room.settings.store_dir / "money.db").unlink()
+    bare = restarted(again)
+    report = answer_round(bare, balances=balances(USD="1"), head=7)
+    assert report is not None
+    assert (report.ok, [one.kind for one in report.differences]) == (False, ["baseline_lost"])
+
+
+def test_a_store_that_cannot_be_used_is_no_comparison_and_is_paged(room: ActorHarness) -> None:
+    answer_round(room)
+    path = room.settings.store_dir / "money.db"
+    actor = room.actor
+    assert isinstance(actor, ReconcilerActor)
+    assert actor.store is not None
+    actor.store.close()
+    path.write_bytes(b"garbage" * 2000)
+    again = make(room.settings.data_dir)
+    report = again.take("watchdog", ReconcileReport)[-1]
+    assert isinstance(report, ReconcileReport)
+    assert (report.complete, "money.db" in report.error) == (False, True)
+    assert again.take("alerts", Alert)
+
+
+def test_a_new_risk_manager_hears_of_flows_at_once(room: ActorHarness) -> None:
+    answer_round(room)
+    report = looks(room, 2, balances=balances(USD="400"))
+    room.take("risk")
+    room.restart_peer("risk")
+    assert room.take("risk") == [report]
+    assert not [one for one in room.sent["watchdog"] if one is report]
+
+
+# --- run.py reconcile ------------------------------------------------------------------------------------
+
+
+def test_an_operator_hears_that_ledger_and_venue_agree(room: ActorHarness) -> None:
+    answer_round(room)
+    asked(room, RequestVerb.RECONCILE)
+    asked(room, RequestVerb.RECONCILE)  # repeated by the admin until it is answered
+    answer_round(room)
+    answer = answer_of(room)
+    assert (answer.ok, answer.text) == (True, "ledger and venue agree")
+    assert dict(answer.details) == {"result": "agree", "orders compared": "0", "fills compared": "0"}
+    asked(room, RequestVerb.RECONCILE)
+    assert answer_of(room) == answer  # the answer was lost
+    assert room.take("tracker", ReadLedger) == []
+
+
+def test_product_rules_and_fee_tier_are_part_of_it(room: ActorHarness) -> None:
+    answer_round(room)
+    room.advance(15.1)
+    answer_round(room)
+    asked(room, RequestVerb.RECONCILE)
+    ask = room.take("tracker", ReadLedger)[0]
+    assert isinstance(ask, ReadLedger)
+    room.deliver(facts(ask.request_id))
+    kinds = {one.kind for one in room.take("gateway", VenueQuery)}  # type: ignore[attr-defined]
+    assert {QueryKind.PRODUCTS, QueryKind.FEES} <= kinds
+
+
+def test_a_difference_is_told_in_words_after_a_second_look(room: ActorHarness) -> None:
+    answer_round(room)
+    asked(room, RequestVerb.RECONCILE)
+    ledger = facts(orders=(ledger_order(),))
+    answer_round(room, ledger)
+    progress = room.take("admin", OperatorAnswer)
+    assert [one.done for one in progress] == [False]  # type: ignore[attr-defined]
+    room.advance(5.6)
+    answer_round(room, ledger)
+    answer = answer_of(room)
+    assert (answer.ok, answer.text) == (False, "ledger and venue differ in 2 points")
+    assert dict(answer.details)["missing_at_venue td-a-3-e-1"] == (
+        "the ledger holds it, the venue lists it nowhere (which does not mean cancelled): ledger OPEN, venue not listed"
+    )
+
+
+def test_a_comparison_that_could_not_be_made_says_why(room: ActorHarness) -> None:
+    answer_round(room)
+    asked(room, RequestVerb.RECONCILE)
+    answer_round(room, failing=QueryKind.FILLS_SINCE)
+    answer = answer_of(room)
+    assert (answer.ok, answer.text) == (False, "incomplete: fills_since: HTTP 500")
+
+
+def test_without_a_tracker_the_operator_is_told_at_once(room: ActorHarness) -> None:
+    answer_round(room)
+    room.remove_peer("tracker")
+    asked(room, RequestVerb.RECONCILE)
+    assert answer_of(room).text == "incomplete: no tracker"
+
+
+def test_a_round_under_way_does_not_answer_a_later_question(room: ActorHarness) -> None:
+    asked(room, RequestVerb.RECONCILE)
+    answer_round(room)
+    assert room.take("admin", OperatorAnswer) == []
+    room.advance(0.01)
+    answer_round(room)
+    assert answer_of(room).ok
+
+
+def test_dry_run_and_unknown_verbs_are_answered(tmp_path: Path, room: ActorHarness) -> None:
+    dry = make(tmp_path / "dry", "dry_run")
+    asked(dry, RequestVerb.RECONCILE)
+    assert not answer_of(dry).ok
+    asked(room, RequestVerb.RESOLVE)
+    assert answer_of(room).text == "resolve is not known to reconciler"
 
 
 def test_a_question_during_a_round_is_answered_by_a_new_one(room: ActorHarness) -> None:

@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 
 from actors.clock import NS_PER_S
-from actors.messages.trading import LedgerFacts, OrderState, VenueBalance, VenueFill, VenueOrder
-from actors.reconciler import money
-from actors.reconciler.compare import Comparison, Egress, Identity, VenueView, compare
+from actors.messages.market import Side
+from actors.messages.trading import LedgerFacts, LedgerOrder, OrderState, Role, VenueBalance, VenueFill, VenueOrder
+from actors.reconciler.compare import Comparison, Egress, Found, Identity, VenueView, compare
 from actors.reconciler.grace import Grace
+from actors.reconciler.holds import compare_holds
 from actors.reconciler.kinds import DifferenceKind
 from tests.actors.reconciler.facts import NOW, OLD, balances, facts, fill, ledger_order, position, venue_order
 
@@ -178,54 +179,6 @@ def test_a_second_host_counts_at_once() -> None:
     assert len(Grace(5 * NS_PER_S).judge(found, 0).counting) == 1
 
 
-PRICES = {"USD": Decimal(1), "BTC": Decimal(60000)}
-
-
-def check(baseline: money.Baseline | None, fills: tuple[VenueFill, ...] = (), **held: str) -> money.MoneyCheck:
-    now = money.totals(balances(**held), ("USD", "BTC"))
-    return money.check(baseline, now, fills, PRICES, NOW, Decimal("0.01"))
-
-
-def test_a_balance_that_its_fills_explain_is_no_change() -> None:
-    start = check(None, USD="10000").baseline
-    trades = (fill(trade_utc_ns=NOW), fill("f2", side="SELL", size=Decimal("0.05"), trade_utc_ns=NOW))
-    after = check(start, trades, USD="6990", BTC="0.05")
-    assert after.found == ()
-    assert after.baseline.totals["USD"] == Decimal(6990)
-    assert check(after.baseline, trades, USD="6990", BTC="0.05").baseline.rests == {}
-
-
-def test_an_unexplained_change_needs_two_readings_that_agree() -> None:
-    start = check(None, USD="10000").baseline
-    once = check(start, USD="9000")
-    assert once.found == ()
-    other = check(once.baseline, USD="8000")
-    assert other.found == ()
-    again = check(other.baseline, USD="8000")
-    assert [found.kind for found in again.found] == [KIND.BALANCE_CHANGE]
-    assert (again.found[0].ledger, again.found[0].venue) == ("10000 expected", "8000 held")
-
-
-def test_a_fill_seen_before_its_balance_is_not_unexplained() -> None:
-    start = check(None, USD="10000").baseline
-    early = check(start, (fill(trade_utc_ns=NOW),), USD="10000")
-    late = check(early.baseline, (fill(trade_utc_ns=NOW),), USD="3995", BTC="0.1")
-    assert (early.found, late.found, late.baseline.rests) == ((), (), {})
-
-
-def test_fills_from_before_the_baseline_explain_nothing() -> None:
-    start = check(None, USD="10000").baseline
-    assert check(start, (replace(fill(), trade_utc_ns=NOW - 3600 * NS_PER_S),), USD="10000").baseline.rests == {}
-
-
-def test_a_baseline_outlives_its_process_and_damage_is_refused() -> None:
-    start = check(None, (fill(),), USD="10000.12").baseline
-    assert money.from_json(money.to_json(start)) == start
-    for bad in (b"", b"{}", b'{"totals": {"USD": "x"}, "fills": [], "read_utc_ns": 1}', b"[1]"):
-        with pytest.raises(ValueError):
-            money.from_json(bad)
-
-
 def test_an_order_placed_while_the_venue_was_read_is_no_difference() -> None:
     """The ledger read first has head 100; the venue shows 101; the ledger read after it knows 101."""
     first = facts(head=100)
@@ -247,3 +200,35 @@ def test_what_the_ledger_has_not_heard_to_be_sold_yet_is_not_short() -> None:
     assert kinds(run(held, fills=(sold,), held=balances(BTC="0"))) == [KIND.MISSING_FILL]
     half = replace(sold, size=Decimal("0.05"))
     assert kinds(run(held, fills=(half,), held=balances(BTC="0"))) == [KIND.MISSING_FILL, KIND.BALANCE_SHORT]
+
+
+def holding(*orders: LedgerOrder, shown: tuple[VenueOrder, ...], held: tuple[VenueBalance, ...]) -> list[Found]:
+    view = VenueView(shown, shown, (), held, OLD - 300 * NS_PER_S, NOW)
+    return list(compare_holds(facts(orders=orders), view, settle_ns=5 * NS_PER_S))
+
+
+STOP = ledger_order("td-a-3-p-1", side=Side.SELL, role=Role.PROTECTION)
+ENTRY = ledger_order("td-a-3-e-2")  # 0.1 at 60000
+AT_VENUE = (venue_order("td-a-3-p-1", side="SELL"), venue_order("td-a-3-e-2"))
+
+
+def test_less_on_hold_than_our_resting_orders_need_is_found() -> None:
+    enough = (VenueBalance("BTC", Decimal(0), Decimal("0.1")), VenueBalance("USD", Decimal(0), Decimal("6054")))
+    assert holding(STOP, ENTRY, shown=AT_VENUE, held=enough) == []
+    short = (VenueBalance("BTC", Decimal(5), Decimal("0.0999")), VenueBalance("USD", Decimal(9000), Decimal(5999)))
+    assert [(one.kind, one.key) for one in holding(STOP, ENTRY, shown=AT_VENUE, held=short)] == [
+        (KIND.HOLD_SHORT, "BTC for td-a-3-p-1"),
+        (KIND.HOLD_SHORT, "USD for td-a-3-e-2"),
+    ]
+    assert [one.venue for one in holding(STOP, shown=AT_VENUE, held=())] == ["no account"]
+
+
+def test_a_hold_is_judged_by_orders_that_rest_in_both_books_alone() -> None:
+    moving = replace(STOP, changed_utc_ns=NOW - NS_PER_S)
+    assert holding(moving, shown=AT_VENUE, held=()) == []
+    assert holding(replace(STOP, state=OrderState.PENDING_CANCEL), shown=AT_VENUE, held=()) == []
+    assert holding(STOP, shown=(venue_order("td-a-3-p-1", "FILLED", side="SELL"),), held=()) == []
+    half = (venue_order("td-a-3-p-1", side="SELL", filled_size=Decimal("0.05")),)
+    assert holding(STOP, shown=half, held=()) == []
+    part = replace(STOP, filled_size=Decimal("0.05"), state=OrderState.PARTIALLY_FILLED)
+    assert holding(part, shown=half, held=(VenueBalance("BTC", Decimal(0), Decimal("0.05")),)) == []

@@ -11,8 +11,10 @@ from actors.messages.market import GuardedQuote
 from actors.messages.trading import (
     Approval,
     FeeTier,
+    OpenFlow,
     PortfolioSnapshot,
     QueryKind,
+    ReconcileReport,
     Refusal,
     VenueAnswer,
     VenueBalance,
@@ -40,6 +42,8 @@ class Desk:
         self.usd = "5000"
         self.state = TradingState.RUN
         self.reasons: tuple[str, ...] = ()
+        self.flows: tuple[OpenFlow, ...] = ()
+        self.doubt: tuple[str, ...] = ()
         self.bids = {"BTC-USD": "100.00", "ETH-USD": "100.00"}
         self.restart()
 
@@ -88,6 +92,7 @@ class Desk:
         for symbol, bid in self.bids.items():
             self.harness.deliver(self.quote(symbol, bid, now))
         self.harness.deliver(self.snapshot())
+        self.harness.deliver(ReconcileReport(True, True, (), "", now, 0, 0, self.flows, self.doubt))
 
     def quote(self, symbol: str, bid: str, now: int) -> GuardedQuote:
         return guarded(symbol, now, bid, str(D(bid) + D("0.02")))

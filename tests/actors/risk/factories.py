@@ -11,6 +11,7 @@ from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Instrument, ProductRules, Quote, Side
 from actors.messages.trading import (
     FeeTier,
+    OpenFlow,
     OpenOrder,
     OrderKind,
     OrderState,
@@ -141,6 +142,10 @@ def exit_proposal(size: str = "0.5", **values: object) -> Proposal:
     return replace(base, **values)  # type: ignore[arg-type]
 
 
+def flow(amount: str = "-20", currency: str = "USD", name: str = "flow-1") -> OpenFlow:
+    return OpenFlow(name, currency, D(amount), D(1000), D(1000) + D(amount), UTC)
+
+
 def losses(**values: object) -> LossState:
     base = LossState(D(0), D(0), day_start(UTC), D(0), week_start(UTC), D(0))
     return replace(base, **values)  # type: ignore[arg-type]
@@ -173,6 +178,8 @@ def world(**values: object) -> World:
         strategist_incarnation=1,
         now_boot_ns=NOW,
         now_utc_ns=UTC,
+        flows=(),
+        doubt=(),
     )
     return replace(base, **values)  # type: ignore[arg-type]
 

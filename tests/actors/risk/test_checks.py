@@ -10,11 +10,12 @@ import pytest
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, TradingState
 from actors.messages.market import Side, TickRefusal
-from actors.messages.trading import FeeTier, OrderKind, Proposal, Protection, Role
+from actors.messages.trading import FeeTier, OpenFlow, OrderKind, Proposal, Protection, Role
 from actors.risk.books import Books, Reservation
 from actors.risk.checks import Approved, Refused, judge
 from actors.risk.codes import MEANING, RefusalCode
-from actors.risk.inputs import Cash, Dated, World
+from actors.risk.inputs import Cash, Dated, Unavailable, World
+from actors.risk.limits import unexplained_loss
 from actors.risk.locks import STREAK, Lock, Locks
 from actors.risk.locks import Approved as Counted
 from actors.risk.losses import Latch
@@ -25,6 +26,7 @@ from tests.actors.risk.factories import (
     UTC,
     D,
     exit_proposal,
+    flow,
     guarded,
     lease,
     limits,
@@ -180,6 +182,11 @@ CASES: list[tuple[str, RefusalCode, Proposal, World]] = [
         proposal(),
         world(fees=Dated(FeeTier("entry", D("0.005"), D("0.009")), NOW - 3601 * S)),
     ),
+    ("no word of the reconciler", C.FLOWS_UNKNOWN, proposal(), world(flows=None)),
+    ("money that left without a fill", C.UNEXPLAINED_FLOW, proposal(), world(flows=(flow(),))),
+    ("money that came without a fill", C.UNEXPLAINED_FLOW, proposal(), world(flows=(flow("5000"),))),
+    ("coins that nobody can value", C.UNEXPLAINED_FLOW, proposal(), world(flows=(flow("-1", "XYZ"),))),
+    ("a reading that does not add up", C.BALANCE_DOUBT, proposal(), world(doubt=("USD",))),
     ("no balance", C.BALANCE_UNAVAILABLE, proposal(), world(cash={})),
     (
         "an old balance",
@@ -431,3 +438,26 @@ def test_collar_edges_are_symmetric(bps: str) -> None:
 def test_the_largest_order_that_is_allowed_is_allowed() -> None:
     capital = CapitalSettings(max_order=Decimal(100))
     assert approved(proposal(notional=D(100)), world(capital=capital)).spec.base_size == D("0.9988")
+
+
+def test_an_unexplained_flow_stops_no_exit() -> None:
+    assert isinstance(judge(exit_proposal(), held(position(), flows=(flow(),), doubt=("USD",))), Approved)
+
+
+@pytest.mark.parametrize(
+    ("flows", "lost"),
+    [
+        ((), D(0)),
+        ((flow("-20"),), D(20)),
+        ((flow("5000"),), D(0)),
+        ((flow("-20"), flow("20", name="flow-2")), D(20)),
+        ((flow("-0.5", "BTC"), flow("-7", "USDC", "flow-2")), D(57)),
+    ],
+)
+def test_what_left_counts_as_loss_and_what_came_is_no_gain(flows: tuple[OpenFlow, ...], lost: Decimal) -> None:
+    assert unexplained_loss(world(flows=flows)) == lost
+
+
+def test_a_flow_that_nobody_can_value_is_not_worth_nothing() -> None:
+    assert isinstance(unexplained_loss(world(flows=(flow("-1", "XYZ"),))), Unavailable)
+    assert isinstance(unexplained_loss(world(flows=None)), Unavailable)

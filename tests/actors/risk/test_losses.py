@@ -78,3 +78,14 @@ def test_the_high_only_rises_and_the_drawdown_is_never_negative(profits: list[De
         state = advance(state, profit, UTC)
         assert state.high == max(before, profit)
         assert view(state, ALLOTTED).drawdown_pct == (state.high - profit) / 10
+
+
+def test_what_left_without_a_fill_is_lost_on_every_day_until_it_is_accepted_and_that_is_no_gain() -> None:
+    state = advance(losses(), D(-10), UTC)
+    tomorrow = day_start(UTC) + DAY
+    state = advance(state, D(-10), tomorrow)
+    state = advance(state, D(-30), tomorrow + 1)
+    missing = view(state, ALLOTTED, D(40))
+    assert (missing.equity, missing.loss_day, missing.drawdown_pct) == (D(930), D(60), D(7))
+    assert BreakerName.DAILY_LOSS in exceeded(missing, RiskSettings(), ALLOTTED)
+    assert view(state, ALLOTTED).loss_day == D(20)
