@@ -83,7 +83,7 @@ class WatchdogActor(TradingActor):
         self._snapshot_ready = False
         self._held: tuple[str, ...] = ()
         self._reconciled_boot_ns: int | None = None
-        self._flows: tuple[OpenFlow, ...] = ()
+        self._flows: tuple[OpenFlow, ...] | None = ()
         self._recheck_boot_ns: int | None = None
         self._recheck_for = ""
         self._asked: dict[str, tuple[str, ...]] = {}
@@ -224,7 +224,10 @@ class WatchdogActor(TradingActor):
         if self._recheck_boot_ns is not None:
             text = f"reconciliation after the restart of {self._recheck_for}"
             found.append(Finding(EVERYTHING, TradingState.REDUCE_ONLY, text))
-        if self._flows:
+        if self._flows is None:
+            text = "the reconciler cannot read which balance changes are unexplained"
+            found.append(Finding(EVERYTHING, TradingState.REDUCE_ONLY, text))
+        elif self._flows:
             text = f"unexplained flow {'; '.join(flow.text for flow in self._flows)}: run.py flows accept --reason"
             found.append(Finding(EVERYTHING, TradingState.REDUCE_ONLY, text))
         limits, boot_ns = self.settings.watchdog, self._now.boot_ns

@@ -128,7 +128,7 @@ def _problems(
             found.append(f"{name} has not reported yet")
         elif _age_s(said[1], now) > REPORT_MAX_AGE_S:
             found.append(f"{name} last reported {_age_s(said[1], now):.0f} s ago")
-    flows = known.reconcile[0].flows if known.reconcile else ()
+    flows = (known.reconcile[0].flows or ()) if known.reconcile else ()
     found += [f"{flow.text}, unexplained: run.py flows accept --reason" for flow in flows]
     found += [f"{p['symbol']} is NAKED" for p in _positions(known, now) if p["protection"] == "NAKED"]
     return found
@@ -390,7 +390,7 @@ def _reconcile(said: tuple[ReconcileReport, int] | None, now: int) -> Json | Non
                 "held": _text(flow.held),
                 "found": to_rfc3339(flow.found_utc_ns),
             }
-            for flow in report.flows
+            for flow in report.flows or ()
         ],
         "doubt": list(report.doubt),
     }

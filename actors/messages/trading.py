@@ -499,8 +499,8 @@ class ReconcileReport(Message):
     """reconciler -> watchdog, tracker, admin, risk: one complete comparison, or why it could not be made.
 
     ``ok`` True: complete and nothing beyond tolerance. ``complete`` False: the venue could not be read.
-    ``flows``: open, whatever became of the comparison. ``doubt``: currencies whose newest reading does not add up;
-    a second one decides.
+    ``flows``: open, whatever became of the comparison; None when they cannot be read. ``doubt``: currencies whose
+    newest reading does not add up; a second one decides.
     """
 
     complete: bool
@@ -510,7 +510,7 @@ class ReconcileReport(Message):
     finished_boot_ns: int
     compared_orders: int
     compared_fills: int
-    flows: tuple[OpenFlow, ...] = ()
+    flows: tuple[OpenFlow, ...] | None = ()
     doubt: tuple[str, ...] = ()
 
 

@@ -136,7 +136,8 @@ class ReconcilerActor(ReconcilerAccepting):
 
 def describe(report: ReconcileReport, judged: Judged) -> tuple[bool, str, Details]:
     """(agree, in one line, in detail) of a complete comparison."""
-    differ = bool(judged.counting or judged.pending or report.flows or report.doubt)
+    flows = report.flows or ()
+    differ = bool(judged.counting or judged.pending or flows or report.doubt)
     details = [
         ("result", "differ" if differ else "agree"),
         ("orders compared", str(report.compared_orders)),
@@ -146,9 +147,9 @@ def describe(report: ReconcileReport, judged: Judged) -> tuple[bool, str, Detail
         kind = DifferenceKind(one.kind)
         young = "" if one.beyond_tolerance or kind not in _SERIOUS else "; seen for the first time"
         details.append((f"{one.kind} {one.key}", f"{PLAIN[kind]}: ledger {one.ledger}, venue {one.venue}{young}"))
-    details += _flows(report.flows)
+    details += _flows(flows)
     details += [(f"doubt {name}", "the newest reading does not add up; a second one decides") for name in report.doubt]
-    number = len(judged.counting) + len(judged.pending) + len(report.flows) + len(report.doubt)
+    number = len(judged.counting) + len(judged.pending) + len(flows) + len(report.doubt)
     text = f"ledger and venue differ in {number} points" if differ else "ledger and venue agree"
     return not differ, text, tuple(details)
 

@@ -333,7 +333,7 @@ class ReconcilerRounds(ReconcilerWallets):
 
     def _report(self, report: ReconcileReport) -> ReconcileReport:
         """Tell everybody, with the flows and doubts as they are now."""
-        report = replace(report, flows=self.flows, doubt=self.doubt)
+        report = replace(report, flows=None if self.store is None else self.flows, doubt=self.doubt)
         self._last_report = report
         for name in REPORT_PEERS:
             if name in self.peers:

@@ -245,7 +245,7 @@ class RiskActor(TradingActor):
     def on_reconcile_report(self, message: ReconcileReport, sender: object) -> None:
         """Which balance changes nobody has explained; of the comparison itself the watchdog judges."""
         if message.flows != self.flows:
-            self.log.info("flows", open=len(message.flows))
+            self.log.info("flows", open=None if message.flows is None else len(message.flows))
         self.flows, self.doubt = message.flows, message.doubt
         self._watch_losses()
 

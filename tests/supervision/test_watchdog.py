@@ -663,5 +663,7 @@ def test_an_unexplained_flow_stops_entries_alone_and_no_resume_lifts_it(daemon: 
     daemon.harness.deliver(unexplained(daemon.clock.boot_ns(), flow, complete=False))
     daemon.run(1)
     assert daemon.lease.state is REDUCE
+    daemon.harness.deliver(replace(unexplained(daemon.clock.boot_ns(), complete=False), flows=None))
+    assert daemon.lease.state is REDUCE  # what cannot be read is not nothing
     daemon.harness.deliver(unexplained(daemon.clock.boot_ns()))
     assert daemon.lease.state is RUN

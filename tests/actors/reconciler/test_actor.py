@@ -312,7 +312,7 @@ def test_a_store_that_cannot_be_used_is_no_comparison_and_is_paged(room: ActorHa
     again = make(room.settings.data_dir)
     report = again.take("watchdog", ReconcileReport)[-1]
     assert isinstance(report, ReconcileReport)
-    assert (report.complete, "money.db" in report.error) == (False, True)
+    assert (report.complete, report.flows, "money.db" in report.error) == (False, None, True)
     assert again.take("alerts", Alert)
 
 
