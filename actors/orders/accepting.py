@@ -28,6 +28,8 @@ class TrackerAccepting(TrackerOperating):
 
         def work(ledger: Ledger) -> None:
             made.append(adopting.adopt(ledger, command, self.identity, self.clock.utc_ns(), booked))
+            for symbol in sorted(self.behind):  # the books are the venue's again
+                ledger.event("trusted", symbol, operator=command.operator)
 
         try:
             if not self.write(work):
@@ -35,6 +37,9 @@ class TrackerAccepting(TrackerOperating):
         except AdoptionError as error:
             return VenueAdopted(command.request_id, str(error))
         self.log.warning("baseline_accepted", operator=command.operator, reason=command.reason, head=made[0].head)
+        booked.rejected.clear()  # refusals of another time say nothing about orders of now
+        booked.symbols |= self.behind
+        self.behind.clear()
         self.follow(booked, before)
         return made[0]
 

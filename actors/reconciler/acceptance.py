@@ -19,7 +19,7 @@ _FORGETTABLE = frozenset({DifferenceKind.FOREIGN_HOST, DifferenceKind.PHANTOM_FI
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """``orders``: ours that the ledger lacks, open or with fills; ``fills``: those of ours that it lacks, and every
+    """``orders``: ours that the ledger lacks, ended ones too; ``fills``: those of ours that it lacks, and every
     adjustment. ``keys``: differences that are history from now on."""
 
     orders: tuple[VenueOrder, ...]
@@ -70,7 +70,6 @@ def adoption(ledger: LedgerFacts, view: VenueView, egress: Egress, found: Iterab
         order
         for order in ours
         if order.client_order_id not in known
-        and (order.status not in _ENDED or order.filled_size > 0)
         and order.base_size is not None
         and order.limit_price is not None
     ]

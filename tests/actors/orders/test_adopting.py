@@ -106,6 +106,22 @@ def test_a_lost_ledger_is_rebuilt_from_the_venues_orders_and_fills(desk: Desk, t
     assert desk.tracker.ledger.book("BTC-USD") == before
 
 
+def test_books_that_were_behind_the_venue_are_armed_again_once_they_are_its_own(desk: Desk, tmp_path: Path) -> None:
+    desk.buy("1")
+    (stop,) = desk.venue.open()
+    desk.venue.end(stop.order_id, "CANCELLED")
+    forget(desk, tmp_path)
+    desk.harness.deliver(VenueEvidence(tuple(shown(one) for one in desk.venue.orders.values())))
+    assert desk.tracker.behind == {"BTC-USD"}
+    accept(desk)
+    assert desk.tracker.behind == set()
+    desk.pass_time(3)
+    assert len(desk.venue.open()) == 1
+    desk.restart()
+    desk.settle()
+    assert desk.tracker.behind == set()  # the cancelled order is in the ledger, too
+
+
 def test_no_number_that_the_venue_knows_is_given_out_again(desk: Desk) -> None:
     accept(desk, highest_n=41)
     desk.buy("1")
