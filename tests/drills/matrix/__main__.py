@@ -33,7 +33,8 @@ def main() -> int:
     print(f"seed {options.seed}, {len(chosen)} cases on {options.lanes} lanes, logs in {folder}", flush=True)
     began = time.time()
     results = _run_lanes(options, folder)
-    facts = report.Facts(options.seed, began, time.time() - began, options.lanes, len(chosen))
+    took_s = time.time() - began
+    facts = report.Facts(options.seed, began, took_s, options.lanes, len(chosen), options.note)
     print(report.summary(results))
     if options.write:
         Path(options.write).write_text(report.page(results, facts))
@@ -54,6 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lane", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help="where logs and data stay; default: a temporary one")
     parser.add_argument("--write", default="", help="write the table to this file")
+    parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     options = parser.parse_args()
     if options.list:

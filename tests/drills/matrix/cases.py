@@ -65,7 +65,7 @@ READINGS: dict[str, tuple[Any, Any]] = {
 }
 """The rows of docs/venue-assumptions.md that have a lasting switch; the first reading is the simulator's own."""
 
-SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
+SYMBOLS = ("BTC-USD", "ETH-USD")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Facts:
     took_s: float
     lanes: int
     planned: int
+    note: str = ""
 
 
 def summary(results: Sequence[Json]) -> str:
@@ -61,6 +62,7 @@ Written by `python -m tests.drills.matrix --write docs/proof.md` (`make matrix`)
 Run of {when}, build {_build()}, seed {facts.seed}, {facts.lanes} lanes, {facts.took_s / 60:.0f} minutes:
 **{len(results)} cases, {counts["held"]} held, {counts["broken"]} broken, {counts["not proven"]} not proven**\
 {f", {missing} not run" if missing else ""}.
+{facts.note}
 
 In each case the running daemon trades at a simulator that runs apart. An order is brought to the point, and held
 there: its request waits at the venue, or a process stands still. Then one part fails, and the venue's own fault comes
@@ -68,7 +70,7 @@ on top. Within a deadline everything must be at work again (state RUN) without a
 
 - the ledger and the venue's books agree on every order, fill and position, no order's fate is open;
 - the venue has one entry for one command at most, and no more was sold than was bought;
-- no position was without a stop at the venue for more than 5 s, looked at 30 times a second in the venue's own
+- no position was without a stop at the venue for more than 5 s, looked at 25 times a second in the venue's own
   orders; where the one who protects is itself being replaced, or the venue takes no order, that time is added, and
   where a protective order never arrived, the proof that it did not (the page at 5 s must have come);
 - open SELLs never exceeded what was owned, nothing was entered on what was naked, and the limits on order, position

@@ -67,7 +67,7 @@ def run_case(lane: Lane, case: Case) -> Result:
                 break
             except NotReachedError as error:
                 result.evidence = f"not reached: {error}"
-                lane.close()
+                _clear_away(lane, case)
     except Exception as error:
         result.verdict = "broken"
         result.problems.append(f"{type(error).__name__}: {error}"[:1500])
@@ -101,6 +101,18 @@ def _attempt(lane: Lane, case: Case, result: Result) -> None:
     _judge(stage, report, result)
 
 
+def _clear_away(lane: Lane, case: Case) -> None:
+    """After an attempt that did not reach its point: flat again, or a new life."""
+    try:
+        lane.withdraw()
+        lane.venue.clear_faults()
+        lane.venue.rules(cancel_delay_ms=20, accept_delay_ms=5)
+        if lane.flatten(case.symbol, FLAT_S):
+            lane.close()
+    except Exception:
+        lane.close()
+
+
 def _begin(lane: Lane) -> None:
     """Flat, at work, no faults."""
     lane.open()
@@ -111,7 +123,7 @@ def _begin(lane: Lane) -> None:
     while doubts := lane.doubts():
         if time.monotonic() > end:
             raise AssertionError(f"the lane is not ready: {doubts}")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 _RULES = (
@@ -192,7 +204,7 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
     lane.withdraw()
     lane.venue.clear_faults()
     lane.venue.rules(cancel_delay_ms=20, accept_delay_ms=5)
-    result.problems += lane.flatten(case.symbol, FLAT_S)
+    result.problems += lane.flatten(case.symbol, FLAT_S, stage.orders_from, stage.fills_from)
     result.problems += _agree(lane)
 
 
@@ -216,7 +228,7 @@ def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, ol
         if now > end:
             result.problems.append(f"not back after {limit:.0f} s: {'; '.join(doubts)[:900]}")
             break
-        time.sleep(0.05)
+        time.sleep(0.1)
     result.recovery_s = round(time.monotonic() - struck, 2)
 
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from tests.drills.daemon import Json
 from tests.drills.matrix.lane import ALLOTTED, MAX_ORDER, TERMINAL, VenueLine
 
-STEP_S = 0.03
+STEP_S = 0.04
 KNOWN_NAKED_S = 1.5
 DUST = Decimal(2)
 """Quote currency: less than this uncovered can be neither stopped nor sold."""
