@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from actors import egress
@@ -196,8 +196,13 @@ class TrackerWire(TrackerCore):
 
         if record.state is OrderState.SUBMITTING and not self.write(work):
             return
-        last_send = self.clock.boot_ns() + round(may_still_send_s * NS_PER_S)
-        self.wire.searches.setdefault(record.id, self.new_search(record, last_send))
+        now = self.clock.boot_ns()
+        last_send = now + round(may_still_send_s * NS_PER_S)
+        search = self.wire.searches.get(record.id) or self.new_search(record, last_send)
+        if last_send < search.last_send_boot_ns:
+            # Whoever could still have sent it has died meanwhile: the proof may begin sooner.
+            search = replace(search, last_send_boot_ns=last_send, next_boot_ns=now)
+        self.wire.searches[record.id] = search
         self.log.warning("order_unknown", order=record.id, cause=cause)
         self.changed()
 

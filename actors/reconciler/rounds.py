@@ -96,9 +96,13 @@ class ReconcilerRounds(ReconcilerWallets):
         for name in ("risk", "admin"):  # of flows and doubts a new one hears at once; a verdict only from a new round
             if self._incarnations[name] != before[name] and self._last_report is not None:
                 self.tell(name, self._last_report)
+        replaced = any(self._incarnations[name] != before[name] for name in ("tracker", "gateway"))
+        if replaced and self._round is not None:
+            self._asked_again = True
+            self._fail("tracker or gateway was restarted")  # what was asked of the dead is not answered any more
 
     def _note_incarnations(self) -> None:
-        for name in ("watchdog", "risk", "admin"):
+        for name in ("watchdog", "risk", "admin", "tracker", "gateway"):
             peer = self.peers.get(name)
             self._incarnations[name] = peer.incarnation if peer is not None else 0
 

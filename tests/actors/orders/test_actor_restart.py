@@ -154,6 +154,26 @@ def test_a_new_gateway_makes_unanswered_orders_unknown(tmp_path: Path) -> None:
     assert desk.states() == ["entry UNKNOWN"]
 
 
+def test_the_search_for_an_order_does_not_wait_for_a_gateway_that_has_died_meanwhile(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    EgressWriter(desk.settings.store_dir / "egress.log", egress.boot_id(), 1).append(
+        Verb.CREATE, "td-another", b"{}", boot_ns=1, utc_ns=1
+    )
+    desk.approve()
+    desk.harness.take("gateway")
+    desk.restart()  # the tracker comes back first, and knows of the old gateway only
+    tracker = desk.tracker
+    (before,) = tracker.wire.searches.values()
+    assert before.last_send_boot_ns > desk.harness.clock.boot_ns()
+    (record,) = tracker.ledger.working()
+    tracker.note_lost(record, "new_gateway", may_still_send_s=0.0)
+    (after,) = tracker.wire.searches.values()
+    assert after.last_send_boot_ns == desk.harness.clock.boot_ns()
+    assert after.since_boot_ns == before.since_boot_ns
+    tracker.note_lost(record, "submit_timeout", may_still_send_s=13.0)
+    assert tracker.wire.searches[record.id] == after, "it never gets later again"
+
+
 def test_a_repeated_outcome_changes_nothing_and_a_late_one_resolves(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.approve()

@@ -117,6 +117,23 @@ def test_answers_that_never_come_end_the_round_at_its_deadline(room: ActorHarnes
     assert room.take("tracker", ReadLedger)
 
 
+@pytest.mark.parametrize("who", ["tracker", "gateway"])
+def test_a_round_whose_answers_died_with_a_part_is_begun_again_at_once(room: ActorHarness, who: str) -> None:
+    ask = room.take("tracker", ReadLedger)[0]
+    assert isinstance(ask, ReadLedger)
+    room.deliver(facts(ask.request_id), "tracker")
+    room.take("gateway")
+    room.restart_peer(who)
+    room.restart_peer("metrics")
+    room.advance(0.1)
+    (report,) = room.take("watchdog", ReconcileReport)
+    assert isinstance(report, ReconcileReport)
+    assert (report.complete, "restarted" in report.error) == (False, True)
+    report = answer_round(room)
+    assert report is not None
+    assert (report.complete, report.ok) == (True, True)
+
+
 def test_a_late_answer_of_an_ended_round_is_not_taken(room: ActorHarness) -> None:
     ask = room.take("tracker", ReadLedger)[0]
     assert isinstance(ask, ReadLedger)

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import time
 import urllib.parse
 from decimal import Decimal
@@ -49,6 +48,7 @@ SHORTENED = {
     "supervision": {"unclean_starts": 1000, "max_restarts": 20},
 }  # fmt: skip
 """What differs from the shipped configuration, so that hundreds of faults fit into an hour; the rest is as shipped."""
+EXIT_PAUSE_S = 2.3
 IN_DOUBT = ("INTENT", "SUBMITTING", "UNKNOWN", "PENDING_CANCEL")
 TERMINAL = ("FILLED", "CANCELLED", "EXPIRED", "FAILED")
 
@@ -108,6 +108,7 @@ class Lane:
         self.venue: VenueLine
         self.commands: Path
         self._commanded = 0
+        self._last_exit = 0.0
 
     # --- life ---
 
@@ -281,6 +282,7 @@ class Lane:
             held = {name: quantity for name, quantity in bought.items() if quantity != 0}
             working = [order for order in own if order["status"] not in TERMINAL]
             if not held and not working:
+                self._last_exit = time.monotonic()
                 return []
             now = time.monotonic()
             if now > end:
@@ -292,8 +294,9 @@ class Lane:
                 next_sell = now + 2.5
             time.sleep(0.1)
 
-    def tell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.running.run(*arguments)
+    def wait_for_exit_pause(self) -> None:
+        """The tracker begins no exit of a symbol within two seconds of the one before."""
+        time.sleep(max(0.0, self._last_exit + EXIT_PAUSE_S - time.monotonic()))
 
 
 def _name(pid: int) -> str:

@@ -81,6 +81,8 @@ class Stage:
     # --- doing ---
 
     def command(self, side: str, price: str = "take") -> None:
+        if side == "SELL":
+            self.lane.wait_for_exit_pause()
         path = self.lane.command(self.case.symbol, side, price)
         self.until(lambda: not path.exists(), f"the strategy to propose a {side}", 6)
 
