@@ -20,8 +20,12 @@ BACK_S, BACK_WHOLE_S = 40.0, 75.0
 FLAT_S = 30.0
 NAKED_PAGE_S = 5.0
 SLACK_S = 0.5
-HANG_S = 4.0
-"""Budget in which a hung gateway or tracker is replaced; nobody else can protect meanwhile."""
+PROTECTORS = ("gateway", "tracker", "trading")
+"""While one of them is being replaced nobody can protect: that time is added to what is allowed."""
+AWAY = (
+    "nobody answers", "run.py ended", "tracker does not run", "gateway does not run",
+    *(f"{name} was not replaced" for name in PROTECTORS),
+)  # fmt: skip
 PROOF_S = JWT_LIFE_S + 2 * 2.0 + 15.0
 """Until an order that never arrived is proven absent: a gateway's patience, a token's life, the venue's delay twice."""
 MODE_S = 1.5
@@ -219,9 +223,9 @@ def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, ol
         doubts = lane.doubts(old)
         doubts += [f"{symbol} is naked" for symbol in watcher.naked_now]
         now = time.monotonic()
-        silent = any(doubt.startswith(("nobody answers", "run.py ended", "tracker does not run")) for doubt in doubts)
-        down = down or silent
-        if case.whole and down and not silent and not result.down_s:
+        away = any(doubt.startswith(AWAY) for doubt in doubts)
+        down = down or away
+        if down and not away and not result.down_s and (case.whole or case.actor in PROTECTORS):
             result.down_s = round(now - struck, 2)
         if not doubts:
             break
@@ -274,8 +278,6 @@ def _too_naked(stage: Stage, report: Report, result: Result) -> list[str]:
     """Naked beyond 5 s is a fault unless the blow itself made protecting impossible; a page must come in any case."""
     case, found = stage.case, []
     limit = NAKED_PAGE_S + SLACK_S + result.down_s
-    if case.way == "SIGSTOP" and case.actor in ("gateway", "tracker", "trading", "root"):
-        limit += HANG_S
     if case.weather == "mode_walk":
         limit += 2 * MODE_S + 2.0
     for spell in report.naked:
