@@ -12,9 +12,15 @@ from pathlib import Path
 
 import orjson
 
+from actors.clock import NS_PER_S
 from actors.log import scrub, scrub_fields
+from actors.messages.health import Heartbeat
 
 RECORD_VERSION = 1
+BEAT_FIELDS = (
+    "pid", "sequence", "state", "memory_bytes", "lag_ms", "handler_p99_ms", "busy_share", "queued_in",
+)  # fmt: skip
+"""With age and progress ten: the Sentry SDK cuts what is wider."""
 
 
 def describe(error: BaseException) -> dict[str, object]:
@@ -30,6 +36,25 @@ def describe(error: BaseException) -> dict[str, object]:
         ],
         "traceback": scrub("".join(traceback.format_exception(error))),
     }
+
+
+def left_record(folder: Path, name: str, incarnation: int, since_utc_ns: int) -> bool:
+    """Whether this incarnation left a record since then; it may have been uploaded or put aside meanwhile."""
+    pattern = f"*-{_file_part(name)}-{incarnation}.json"
+    found = [path for where in ("", "sent", "rejected") for path in (folder / where).glob(pattern)]
+    return any(int(stamp) >= since_utc_ns for path in found if (stamp := path.name.partition("-")[0]).isdigit())
+
+
+def describe_beat(beat: Heartbeat | None, now_boot_ns: int) -> dict[str, object]:
+    """The last heartbeat of something that died without a word."""
+    if beat is None:
+        return {}
+    told = {name: getattr(beat, name) for name in BEAT_FIELDS}
+    return {"age_s": (now_boot_ns - beat.sent_boot_ns) / NS_PER_S, **told, "progress": dict(beat.progress)}
+
+
+def _file_part(name: str) -> str:
+    return name.replace("/", "_")
 
 
 def write_record(
@@ -65,12 +90,12 @@ def write_record(
         "extra": scrub_fields(extra or {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    safe_name = name.replace("/", "_")
-    path = folder / f"{utc_ns}-{safe_name}-{incarnation}.json"
+    path = folder / f"{utc_ns}-{_file_part(name)}-{incarnation}.json"
     partial = path.with_suffix(".partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(fd, orjson.dumps(record, option=orjson.OPT_INDENT_2))
+        with os.fdopen(os.dup(fd), "wb") as file:  # a disk that takes a part only raises here
+            file.write(orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str))
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from actors import crash
-from actors.clock import NS_PER_S, SystemClock
+from actors.clock import SystemClock
 from actors.log import Log
 from actors.messages.health import Heartbeat
 from commands.last_resort import LastResort, cancel_entries
@@ -130,9 +130,7 @@ def record_death(settings: Settings, log: Log, why: str, incarnation: int, beat:
     """The crash record of a root that died or hung, by its parent: with its last heartbeat."""
     clock = SystemClock()
     extra: dict[str, object] = {"recorded_by": "run", "epoch": settings.epoch}
-    if beat is not None:
-        extra["last_beat"] = repr(beat.progress)
-        extra["last_beat_age_s"] = round((clock.boot_ns() - beat.sent_boot_ns) / NS_PER_S, 3)
+    extra["last_beat"] = crash.describe_beat(beat, clock.boot_ns())
     try:
         crash.write_record(
             settings.crash_dir,

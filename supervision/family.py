@@ -9,6 +9,8 @@ from collections import deque
 from thespian.actors import ActorAddress
 
 from actors import crash
+from actors.actor import CRASH_EXIT
+from actors.clock import NS_PER_S
 from actors.messages.health import ChildState, CrashFiled, Initialize, PartLost
 from supervision.children import Child
 from supervision.directory import DirectoryKeeper
@@ -18,6 +20,8 @@ from supervision.restart import ChildSpec, RestartPolicy
 from supervision.transport import child_processes, current_transport
 
 REPORTS_KEPT = 50
+CLOCK_STEP_S = 60.0
+"""A record's time is wall time, a life is measured by the boot clock: the two may be this far apart."""
 
 
 class Family(DirectoryKeeper):
@@ -104,9 +108,8 @@ class Family(DirectoryKeeper):
         self.tell("watchdog", PartLost(child.spec.name, child.incarnation, reason, gave_up))
 
     def _file_crash(self, child: Child, status: int | None) -> None:
-        """Record a death that left no record of its own (signal, hang, out of memory)."""
-        if status is None or status < 0 or child.killed_for:
-            beat = child.beat
+        """Record a death that left no record of its own (signal, hang, out of memory, a full disk)."""
+        if self._died_in_silence(child, status):
             try:
                 crash.write_record(
                     self.settings.crash_dir,
@@ -118,11 +121,23 @@ class Family(DirectoryKeeper):
                     config_hash=self.settings.config_hash,
                     build=self.settings.build,
                     mode=self.settings.mode,
-                    extra={"last_beat": repr(beat.progress) if beat else "", "recorded_by": self.name},
+                    extra={
+                        "last_beat": crash.describe_beat(child.beat, self.clock.boot_ns()),
+                        "recorded_by": self.name,
+                    },
                 )
             except OSError as error:
                 self.log.error("no crash record", child=child.spec.name, error=str(error))
         self.tell("crash_reporter", CrashFiled(child.spec.name))
+
+    def _died_in_silence(self, child: Child, status: int | None) -> bool:
+        if status is None or status < 0 or child.killed_for:
+            return True
+        if status == 0 or (child.spec.kind == "supervisor" and status != CRASH_EXIT):
+            return False  # a supervisor's other codes say what it decided
+        lived_ns = self.clock.boot_ns() - child.since_boot_ns
+        begun_utc_ns = self.clock.utc_ns() - lived_ns - round(CLOCK_STEP_S * NS_PER_S)
+        return not crash.left_record(self.settings.crash_dir, child.spec.name, child.incarnation, begun_utc_ns)
 
     def progress(self) -> dict[str, int]:
         return {"children_count": sum(1 for child in self.children.values() if child.state is ChildState.RUNNING)}

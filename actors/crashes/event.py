@@ -44,9 +44,11 @@ def parse(raw: bytes) -> dict[str, object]:
 def make_event(file_name: str, record: Mapping[str, object], *, environment: str, secrets: Iterable[str]) -> CrashEvent:
     """The event of one record. Its id comes from the file, so that a second upload is the same event."""
     clean = _mask(scrub_fields(record), tuple(secret for secret in secrets if len(secret) >= MIN_SECRET))
-    assert isinstance(clean, dict)
-    cause = clean["cause"]
-    frames = [frame for frame in cause.get("frames") or [] if isinstance(frame, dict)][-MAX_FRAMES:]
+    cause = clean.get("cause") if isinstance(clean, dict) else None
+    if not isinstance(clean, dict) or not isinstance(cause, dict):
+        raise BadRecordError("no cause")
+    listed = cause.get("frames")
+    frames = [frame for frame in listed if isinstance(frame, dict)][-MAX_FRAMES:] if isinstance(listed, list) else []
     actor = str(clean["actor"])
     kind = str(cause.get("type") or "Died")
     fingerprint = _fingerprint(actor, kind, str(clean.get("message_type") or ""), frames, str(cause.get("text") or ""))

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -23,6 +25,10 @@ PER_ROUND = 50
 """Uploads in one look; those held back by the limit do not count, so they hold up nobody."""
 WINDOW_S = 60.0
 DSN_VARIABLE = "SENTRY_DSN"
+SECRET_VARIABLE = re.compile(r"secret|private|passw|passphrase|token|auth|jwt|key|dsn|webhook", re.IGNORECASE)
+"""Environment variables whose values may stand in no report."""
+LEAST_PART = 8
+"""Characters: a shorter path (a project's number in a DSN) is in every text and gives nothing away."""
 
 
 @dataclass(slots=True)
@@ -100,7 +106,9 @@ class CrashFolder:
             crash = make_event(
                 path.name, parse(path.read_bytes()), environment=self._settings.sentry.environment, secrets=secrets
             )
-        except BadRecordError:
+        except FileNotFoundError:
+            return  # somebody tidied up
+        except (BadRecordError, OSError):
             self._move(path, REJECTED)
             done.rejected += 1
             return
@@ -137,7 +145,8 @@ class CrashFolder:
 
     def _secrets(self, dsn: str) -> tuple[str, ...]:
         """Literal secrets of this daemon: whatever of them stands in a record is masked."""
-        found = [dsn]
+        found = [dsn, *_parts_of(dsn)]
+        found += [value for name, value in os.environ.items() if SECRET_VARIABLE.search(name)]
         for path in (self._settings.venue.key_file, self._settings.alerts.webhook_file):
             if not path:
                 continue
@@ -145,7 +154,7 @@ class CrashFolder:
                 text = Path(path).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):
                 continue  # a key that cannot be read cannot be matched; names and shapes are masked all the same
-            found += [text.strip(), *_strings_of(text)]
+            found += [text.strip(), *_parts_of(text.strip()), *_strings_of(text)]
         return tuple(sorted({secret for secret in found if secret}, key=len, reverse=True))
 
     @staticmethod
@@ -167,6 +176,19 @@ class CrashFolder:
         for path in surplus:
             path.unlink(missing_ok=True)
         return len(surplus)
+
+
+def _parts_of(text: str) -> list[str]:
+    """What is secret in a URL when it is shown in parts, as an HTTP library's exceptions do: user, path, query."""
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return []
+    if not url.scheme or not url.netloc:
+        return []
+    whole = f"{url.path}?{url.query}" if url.query else ""
+    parts = (url.username, url.password, whole, url.path, url.query)
+    return [part for part in parts if part and len(part) >= LEAST_PART]
 
 
 def _strings_of(text: str) -> list[str]:

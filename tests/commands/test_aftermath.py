@@ -112,4 +112,4 @@ def test_the_root_gets_a_crash_record_from_its_parent_even_without_a_heartbeat(t
     (path,) = (tmp_path / "crash").glob("*-root-2.json")
     record = orjson.loads(path.read_bytes())
     assert record["cause"]["text"] == "the tree ended with signal 9"
-    assert record["extra"] == {"recorded_by": "run", "epoch": 7}
+    assert record["extra"] == {"recorded_by": "run", "epoch": 7, "last_beat": {}}

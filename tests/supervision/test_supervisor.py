@@ -143,6 +143,26 @@ def test_a_death_without_words_is_recorded_by_the_parent(grow: Callable[..., Tre
     record = orjson.loads(path.read_bytes())
     assert record["cause"]["text"] == "signal 9"
     assert record["extra"]["recorded_by"] == "root"
+    beat = record["extra"]["last_beat"]
+    assert beat["pid"] == one.pid
+    assert beat["memory_bytes"] > 0
+    assert 0 <= beat["age_s"] < 60
+
+
+def test_an_exit_code_is_recorded_once_by_who_knows_more(grow: Callable[..., Tree], tmp_path: Path) -> None:
+    tree = grow(part("one"), intensity=Intensity(max_restarts=5, period_s=30.0))
+    causes = []
+    for how in ("raise", "exit", "leave"):
+        one = tree.up("one")
+        tree.tell("one", Misbehave(how))
+        tree.up("one", after_pid=one.pid)
+        found = [orjson.loads(path.read_bytes()) for path in sorted((tmp_path / "crash").glob("*-one-*.json"))]
+        causes = [(record["cause"]["type"], record["pid"] == one.pid) for record in found]
+        assert causes[-1][1] or how == "leave", "the newest record is of the newest death"
+    kinds = [kind for kind, _ in causes]
+    assert len(kinds) == 2, "one record for each death by a fault, none for leaving in order"
+    assert kinds[1] == "Died"
+    assert kinds[0] != "Died"
 
 
 def test_a_stop_of_the_whole_tree_for_seconds_kills_nobody(grow: Callable[..., Tree]) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors import crash
 from actors.clock import NS_PER_S, MovedClock
 from actors.crashes.actor import CrashReporterActor
-from actors.crashes.event import make_event
+from actors.crashes.event import BadRecordError, make_event, parse
 from actors.crashes.folder import FingerprintLimit
-from actors.messages.health import CrashFiled
+from actors.messages.health import CrashFiled, Heartbeat
 from tests.actors.harness import ActorHarness, test_settings
 
 SECRET = "MHcCAQEEIPlantedPrivateKeyMaterial0123456789"
@@ -144,6 +146,21 @@ def test_a_death_without_an_exception_is_reported_too(tmp_path: Path, server: Se
     assert server.events[0]["extra"]["last_beat"] == "tick 5"
 
 
+def test_the_last_heartbeat_and_every_breadcrumb_arrive_whole(tmp_path: Path, server: Server) -> None:
+    reporter = Reporter(tmp_path)
+    reporter.harness.advance(1.0)
+    beat = next(one for one in reporter.harness.background if isinstance(one, Heartbeat))
+    told = crash.describe_beat(beat, beat.sent_boot_ns + 2 * NS_PER_S)
+    assert told["age_s"] == 2.0
+    crumbs = [f"line {n}" for n in range(30)]
+    reporter.file(raised(), breadcrumbs=crumbs, extra={"last_beat": told, "recorded_by": "root"})
+    reporter.look()
+    (event,) = server.events
+    assert set(event["extra"]["last_beat"]) == set(told)
+    assert event["extra"]["last_beat"]["progress"] == told["progress"]
+    assert [one["message"] for one in event["breadcrumbs"]["values"]] == crumbs
+
+
 def test_planted_secrets_do_not_leave(tmp_path: Path, server: Server) -> None:
     pem = f"-----BEGIN EC PRIVATE KEY-----\n{SECRET}\n-----END EC PRIVATE KEY-----\n"
     (tmp_path / "key.json").write_bytes(orjson.dumps({"name": "planted-key-name", "privateKey": pem}))
@@ -165,6 +182,79 @@ def test_planted_secrets_do_not_leave(tmp_path: Path, server: Server) -> None:
     for planted in (SECRET, "planted", JWT, "publickey0", "BEGIN EC"):
         assert planted.encode() not in server.bodies[0], planted
     assert b"cannot sign" in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HTTPSConnectionPool(host='hooks.example', port=443): retries exceeded with url: /T0/planted-hook?k=planted-q",
+        "POST /T0/planted-hook failed",
+        "query k=planted-q refused",
+        "sentry_key=planted-dsn-key in a header",
+        "environment {'SOME_API_KEY': 'planted-variable'}",
+        "https://planted-user:planted-word@host.example/1",
+    ],
+)
+def test_a_secret_shown_in_parts_does_not_leave(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SENTRY_DSN", server.dsn.replace("publickey0", "planted-dsn-key"))
+    monkeypatch.setenv("SOME_API_KEY", "planted-variable")
+    (tmp_path / "hook.url").write_text("https://hooks.example/T0/planted-hook?k=planted-q\n")
+    reporter = Reporter(tmp_path, alerts={"webhook_file": str(tmp_path / "hook.url")})
+    reporter.file(raised(text), breadcrumbs=(text,), correlation_id=text, message_type=text, extra={"note": [text]})
+    reporter.look()
+    assert len(server.bodies) == 1
+    header, _, event = server.bodies[0].partition(b"\n")
+    assert b"planted" not in event
+    assert b"planted" not in header.replace(b"planted-dsn-key", b"")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("actor", "cause", "utc_ns", "incarnation", "message_type", "breadcrumbs", "extra", "mode", "build", "pid")
+RECORDS = st.dictionaries(st.sampled_from(FIELDS), JSON) | st.fixed_dictionaries(
+    {
+        "actor": st.text(min_size=1),
+        "cause": st.dictionaries(st.sampled_from(("type", "text", "frames", "module")), JSON),
+    },
+    optional=dict.fromkeys(FIELDS[2:], JSON),
+)
+
+
+@given(RECORDS)
+def test_any_file_is_an_event_or_no_record_and_never_holds_up_the_others(record: dict[str, object]) -> None:
+    try:
+        raw = orjson.dumps(record)
+    except TypeError:  # a number beyond 64 bits, which no record holds
+        return
+    try:
+        event = make_event("f", parse(raw), environment="t", secrets=("secret",)).event
+    except BadRecordError:
+        return
+    assert orjson.dumps(event)
+
+
+def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path, server: Server) -> None:
+    reporter = Reporter(tmp_path)
+    good = reporter.file(raised())
+    (good.parent / "000-folder.json").mkdir()
+    reporter.look()
+    assert (len(server.events), reporter.waiting) == (1, 0)
+
+
+def test_a_record_is_found_wherever_it_was_moved_and_not_that_of_an_earlier_start(tmp_path: Path) -> None:
+    path = crash.write_record(tmp_path, utc_ns=1000, name="risk", incarnation=7, pid=1, cause={"type": "T"})
+    (tmp_path / "sent").mkdir()
+    assert crash.left_record(tmp_path, "risk", 7, 900)
+    path.rename(tmp_path / "sent" / path.name)
+    assert crash.left_record(tmp_path, "risk", 7, 900)
+    assert not crash.left_record(tmp_path, "risk", 7, 1001)
+    assert not crash.left_record(tmp_path, "risk", 8, 900)
+    assert not crash.left_record(tmp_path, "ris", 7, 900)
 
 
 @pytest.mark.parametrize("status", [500, 429, 403])
