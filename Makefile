@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test drill matrix campaign lint types imports check bench lock clean
+.PHONY: help install run test drill matrix campaign bugsink lint types imports check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,14 @@ FIRST ?= 1
 campaign: install  ## seeded days in virtual time: make campaign SEEDS=10000
 	$(BIN)/python -m tests.campaign --seeds $(SEEDS) --first $(FIRST)
 
+BUGSINK := .bugsink
+bugsink: $(BUGSINK)/.installed  ## a Sentry-compatible server in .bugsink, for the drill of crash reports
+
+$(BUGSINK)/.installed:
+	$(PYTHON) -m venv $(BUGSINK)
+	$(BUGSINK)/bin/python -m pip install --quiet --disable-pip-version-check 'bugsink==2.6.2'
+	touch $@
+
 lint: install  ## ruff
 	$(BIN)/ruff check .
 
@@ -54,4 +62,4 @@ lock: install  ## make requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove what install and the tests made (never data/)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BUGSINK) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
