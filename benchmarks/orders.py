@@ -41,7 +41,7 @@ UNTHROTTLED: dict[str, dict[str, object]] = {
     },
 }
 ONE_BY_ONE = {"cycle_s": 0.5, "max_proposals": 1, "params": {"hold_s": 4}}
-AS_FAST_AS_IT_GOES = {"cycle_s": 0.25, "max_proposals": 20, "params": {"hold_s": 0.5}}
+AS_FAST_AS_IT_GOES = {"cycle_s": 0.25, "max_proposals": 20, "params": {"hold_s": "0.5"}}
 
 
 def run() -> dict[str, object]:
