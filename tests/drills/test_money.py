@@ -184,9 +184,14 @@ def test_a_lost_ledger_is_found_and_an_operator_starts_from_what_the_venue_shows
         for file in store.glob(f"{name}.*"):
             file.unlink()
     account.daemon.start(wait=False)
-    account.daemon.wait_status(lambda s: s["reconcile"] and s["reconcile"]["differences"], "differences")
-    status = account.state("HALTED")
-    assert "beyond_head" in {d["kind"] for d in status["reconcile"]["differences"]}
+    account.daemon.wait_status(
+        lambda s: (
+            s["trading_state"] == "HALTED"
+            and s["reconcile"]
+            and "beyond_head" in {d["kind"] for d in s["reconcile"]["differences"]}
+        ),
+        "the lost ledger to be noticed",
+    )
     told = account.said("baseline", "accept", "--reason", "drill: the disk was lost")
     assert "accepted; ledger and venue agree" in told
     assert "adopted 2: td-a-" in told
