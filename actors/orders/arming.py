@@ -122,6 +122,7 @@ class TrackerArming(TrackerWire):
             watch.refusals = 0
         if judgement.status is Protection.FLAT:
             watch.priced_out = False
+            watch.refused_kinds.clear()  # the next position may find the product in another mode
         self._note_naked(symbol, watch, judgement)
         return judgement
 

@@ -245,3 +245,17 @@ def test_no_stop_is_cancelled_for_an_exit_that_the_products_mode_does_not_take(d
     assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
     assert protection_of(desk) is Protection.PROTECTED
     assert desk.tracker.handover("BTC-USD") is None
+
+
+def test_a_kind_that_was_refused_is_tried_again_for_the_next_position(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.venue.refuse = {OrderKind.BRACKET_GTC: "UNSUPPORTED_ORDER_CONFIGURATION"}
+    desk.buy("1")
+    desk.pass_time(2)
+    assert [one.order_type for one in desk.venue.open()] == ["stop_limit_gtc"]
+    desk.venue.refuse = {}
+    desk.harness.deliver(desk.exit_approval())
+    desk.pass_time(3)
+    assert desk.venue.coins["BTC"] == 0
+    desk.buy("1")
+    assert [one.order_type for one in desk.venue.open()] == ["bracket_gtc"]
