@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test drill matrix campaign bugsink lint types imports check bench lock clean
+.PHONY: help install run test drill matrix campaign mutants bugsink lint types imports check bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ SEEDS ?= 10000
 FIRST ?= 1
 campaign: install  ## seeded days in virtual time: make campaign SEEDS=10000
 	$(BIN)/python -m tests.campaign --seeds $(SEEDS) --first $(FIRST)
+
+mutants: install  ## planted bugs, each of which the seeded days must find (about half an hour)
+	$(BIN)/python -m tests.campaign.mutants
 
 BUGSINK := .bugsink
 bugsink: $(BUGSINK)/.installed  ## a Sentry-compatible server in .bugsink, for the drill of crash reports

@@ -63,6 +63,8 @@ class VirtualProcess:
         self.transport = VirtualTransport(VirtualChildren(system.kill))
         self.waiting: deque[tuple[UnixAddress, object, int, int]] = deque()
         """(sender, message, sent, ticket; 0 for what this process tells itself)"""
+        self.stopped: list[Callable[[], None]] = []
+        """What its threads would have done while it is stopped: they do it when it goes on."""
 
     @property
     def alive(self) -> bool:
@@ -99,7 +101,13 @@ class VirtualProcess:
 
     def later(self, seconds: float, happen: Callable[[], None]) -> None:
         due = self.system.clock.boot_ns() + round(seconds * NS_PER_S)
-        self.system.at(due, lambda: happen() if self.alive else None)
+        self.system.at(due, lambda: self._do(happen))
+
+    def _do(self, happen: Callable[[], None]) -> None:
+        if self.state == "hung":
+            self.stopped.append(happen)
+        elif self.alive:
+            happen()
 
     def deliver_event(self, message: object) -> None:
         due = self.system.clock.boot_ns() + EVENT_NS
@@ -251,6 +259,9 @@ class VirtualSystem:
         """SIGCONT."""
         if process.state == "hung":
             process.state = "running"
+            stopped, process.stopped = process.stopped, []
+            for happen in stopped:
+                process.later(0.0, happen)
             self._resume(process)
 
     def _resume(self, process: VirtualProcess) -> None:

@@ -19,6 +19,8 @@ READ_TIMEOUT_S = 4.0
 HANG_S = 60.0
 LONGEST_WAY_S = 2.5
 """Shorter than the JWT lives in the campaign's settings: no request arrives after it."""
+LONGEST_CONNECT_S = 1.9
+"""Between the command and its first byte: what was allowed before may be forbidden by then."""
 Wrote = Callable[[str, str, str, int], None]
 """(client order id, side, product, boot-clock ns): the first byte of an order goes out."""
 ORDERS = f"{PREFIX}/orders"
@@ -51,11 +53,14 @@ class WireWeather:
     error_after: float = 0.0
     html: float = 0.0
     slow: float = 0.0
+    slow_connect: float = 0.0
     hang: float = 0.0
+    late_once: bool = False
+    """The next request travels long: it arrives when whoever sent it may be dead."""
 
     def calm(self) -> None:
         self.connect_fails = self.cut_before = self.cut_after = self.error_before = 0.0
-        self.error_after = self.html = self.slow = self.hang = 0.0
+        self.error_after = self.html = self.slow = self.slow_connect = self.hang = 0.0
 
 
 @dataclass(slots=True)
@@ -94,6 +99,8 @@ class MemoryDoor:
         except _Captured as captured:
             asked = captured
         yield self._random.uniform(0.0005, 0.004)
+        if self._strikes(weather.slow_connect):
+            yield self._random.uniform(0.05, LONGEST_CONNECT_S)
         if self._strikes(weather.connect_fails):
             return self._result(call, _Exchange(error="ConnectionError: refused"), "connect")
         try:
@@ -113,7 +120,8 @@ class MemoryDoor:
         weather, system = self._weather, self._venue.system
         exchange = _Exchange(error="ConnectionError: cut")
         there_s, back_s = self._random.uniform(0.002, 0.02), self._random.uniform(0.002, 0.02)
-        if self._strikes(weather.slow):
+        if self._strikes(weather.slow) or weather.late_once:
+            weather.late_once = False
             there_s += self._random.uniform(0.1, LONGEST_WAY_S)
         if self._strikes(weather.slow):
             back_s += self._random.uniform(0.1, 5.0)

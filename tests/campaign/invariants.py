@@ -6,7 +6,7 @@ the open orders of the venue, a permission from the leases that were issued.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ import orjson
 from actors.messages.health import Lease, TradingState
 from actors.messages.trading import OrderState, PortfolioSnapshot, Protection, ReconcileReport
 from actors.orders.actor import TrackerActor
+from actors.risk.actor import RiskActor
 from simulator.book import BUY, SELL
 from simulator.orders import BRACKET_KINDS, STOP_KINDS, Fill, Order
 from supervision.virtual_time import VirtualProcess
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.campaign.world import World
 
 LEASE_LIFE_NS = 2_000_000_000
+CANCELLED_WITHIN_NS = 10_000_000_000
 ROUNDING = Decimal("0.05")
 DUST_VALUE = Decimal(3)
 """Quote currency; a remainder worth less cannot be stopped: the venue takes nothing below 1, the gate wants 1.5."""
@@ -69,9 +71,15 @@ class Judge:
         self.entries = 0
         self._fills_seen = 0
         self._orders_seen = 0
-        self._leases: deque[Lease] = deque(maxlen=64)
+        self._lease: Lease | None = None
+        """The newest that reached the gateway that lives now."""
+        self._stopped_boot_ns: int | None = None
+        """Since when every lease forbids entries."""
         self._sent: Counter[str] = Counter()
         self._agreed: set[str] = set()
+        self._resting: set[str] = set()
+        self.calm_boot_ns = 0
+        """When the faults ended."""
         world.venue.after_change.append(self.step)
 
     # --- as it happens ---------------------------------------------------------------------------------
@@ -79,13 +87,21 @@ class Judge:
     def saw(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> None:
         """One message is sent."""
         if isinstance(message, Lease):
-            self._leases.append(message)
+            if message.state is TradingState.RUN:
+                self._stopped_boot_ns = None
+            elif self._stopped_boot_ns is None:
+                self._stopped_boot_ns = message.issued_boot_ns
         elif isinstance(message, PortfolioSnapshot):
             if self.snapshot is None or message.sequence != self.snapshot.sequence:
                 self._judge_closed()
             self.snapshot = message
         elif isinstance(message, ReconcileReport):
             self.report = message
+
+    def gateway_heard(self, lease: Lease | None) -> None:
+        """A lease reached the gateway; None: a new gateway has none yet."""
+        if lease is None or self._lease is None or lease.issued_boot_ns > self._lease.issued_boot_ns:
+            self._lease = lease
 
     def wrote(self, client_order_id: str, side: str, symbol: str, wire_boot_ns: int) -> None:
         """The first byte of an order goes out."""
@@ -97,10 +113,14 @@ class Judge:
         self.entries += 1
         if self.world.settings.kill_file.exists():
             self._break(f"{client_order_id}: a BUY left while the kill latch was set")
-        since = wire_boot_ns - LEASE_LIFE_NS
-        if not any(one.issued_boot_ns >= since and one.state_of(symbol) is TradingState.RUN for one in self._leases):
-            states = [f"{(wire_boot_ns - one.issued_boot_ns) / 1e9:.2f}:{one.state_of(symbol)}" for one in self._leases]
-            self._break(f"{client_order_id}: a BUY left without a RUN lease in 2 s; newest {states[-3:]}")
+        lease = self._lease
+        if lease is None or wire_boot_ns - lease.issued_boot_ns > LEASE_LIFE_NS:
+            self._break(f"{client_order_id}: a BUY left without a lease younger than 2 s: {lease}")
+        elif lease.state_of(symbol) is not TradingState.RUN:
+            self._break(f"{client_order_id}: a BUY left under {lease.state_of(symbol)}")
+        stopped = self.world.schedule.stopped_since()
+        if stopped is not None and wire_boot_ns > stopped + LEASE_LIFE_NS:
+            self._break(f"{client_order_id}: a BUY left {(wire_boot_ns - stopped) / 1e9:.1f} s after a stop was done")
 
     def _judge_closed(self) -> None:
         """What the ledger calls over is over at the venue, with the same fills: else it must be working or UNKNOWN."""
@@ -181,6 +201,8 @@ class Judge:
         found += self._compare_positions(tracker)
         if not found:
             found += self._judge_protection()
+            found += self._judge_reservations()
+        self._judge_resting()
         if self.report is None or not (self.report.complete and self.report.ok):
             found.append(f"the reconciler does not agree: {self.report}")
         return found
@@ -224,6 +246,24 @@ class Judge:
             if self.held[name].quantity != booked.get(name, ZERO)
         ]
 
+    def _judge_reservations(self) -> list[str]:
+        """What risk set aside for approvals is free again."""
+        risk = self.world.actor("risk")
+        if not isinstance(risk, RiskActor) or not risk._ready:
+            return ["there is no risk manager"]
+        return [f"{name} stays reserved" for name in risk.books.reservations]
+
+    def _judge_resting(self) -> None:
+        """An entry may not rest for long once nothing may be bought: its cancel must not be forgotten."""
+        now = self.world.system.clock.boot_ns()
+        since = max(self._stopped_boot_ns or now, self.calm_boot_ns)
+        if now - since < CANCELLED_WITHIN_NS:
+            return
+        for order in self.world.venue.engine.orders.values():
+            if order.side == BUY and not order.is_terminal and order.client_order_id not in self._resting:
+                self._resting.add(order.client_order_id)
+                self._break(f"{order.client_order_id}: still rests {(now - since) / 1e9:.0f} s after trading stopped")
+
     def _judge_protection(self) -> list[str]:
         if self.snapshot is None or not self.snapshot.ready:
             return ["the tracker is not ready"]
@@ -253,6 +293,7 @@ class Judge:
             and order.side == SELL
             and not order.is_terminal
             and order.kind in STOP_KINDS | BRACKET_KINDS
+            and not (order.kind in BRACKET_KINDS and order.filled_size > 0)  # a touched target: the rest has no stop
         ]
 
     def _mid(self, symbol: str) -> Decimal:

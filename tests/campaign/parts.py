@@ -9,11 +9,13 @@ from typing import cast
 
 from actors.admin.actor import AdminActor
 from actors.admin.door import Visit
+from actors.clock import Clock
 from actors.feed.actor import EPOCHS_PER_INCARNATION, FeedActor
 from actors.feed.outbox import ConnectionNote
 from actors.gateway.actor import GatewayActor
 from actors.gateway.dispatch import DoorPort
 from actors.messages.control import OperatorVerb
+from actors.messages.health import Lease
 from actors.messages.market import ConnectionHealth, MarketUpdate, PublicTrade, Side, SymbolHealth, UserOrderEvent
 from actors.strategist.actor import StrategistActor
 from actors.strategist.process import Decision, StrategyProcess
@@ -29,11 +31,24 @@ RECENT = 100
 
 
 class VirtualGateway(GatewayActor):
-    """The gateway with a door to the venue in memory."""
+    """The gateway with a door to the venue in memory. ``heard``: told of each lease that reaches it; None at first."""
 
-    def __init__(self, venue: VenueInMemory, weather: WireWeather, source: random.Random, wrote: Wrote) -> None:
+    def __init__(
+        self,
+        venue: VenueInMemory,
+        weather: WireWeather,
+        source: random.Random,
+        wrote: Wrote,
+        heard: Callable[[Lease | None], None],
+    ) -> None:
         super().__init__()
         self._world = (venue, weather, source, wrote)
+        self._heard = heard
+        heard(None)
+
+    def on_lease(self, message: Lease, sender: object) -> None:
+        self._heard(message)
+        super().on_lease(message, sender)
 
     def door_maker(self) -> Callable[[], DoorPort]:
         return lambda: MemoryDoor(*self._world)
@@ -68,12 +83,18 @@ class VirtualStrategist(StrategistActor):
 
 
 class QuietVisit(Visit):
-    """An operator who waits for no answer; ``ended`` holds the last one."""
+    """An operator who waits for no answer; ``ended`` holds the last one, ``ended_boot_ns`` when it came."""
 
     ended: Json | None = None
+    ended_boot_ns: int | None = None
+
+    def __init__(self, request: Json, clock: Clock) -> None:
+        super().__init__(request)
+        self._clock = clock
 
     def end(self, answer: object) -> None:
         self.ended = cast("Json", answer)
+        self.ended_boot_ns = self._clock.boot_ns()
 
 
 class VirtualAdmin(AdminActor):
@@ -82,9 +103,11 @@ class VirtualAdmin(AdminActor):
     def started(self) -> None:
         """Nothing to open."""
 
-    def receive(self, verb: OperatorVerb, **more: object) -> None:
+    def receive(self, verb: OperatorVerb, **more: object) -> QuietVisit:
         request: Json = {"verb": str(verb), "reason": "campaign", "operator": "campaign", **more}
-        self.events.put(lambda: self._receive_visit(QuietVisit(request)))
+        visit = QuietVisit(request, self.clock)
+        self.events.put(lambda: self._receive_visit(visit))
+        return visit
 
 
 class VirtualFeed(FeedActor):

@@ -6,11 +6,14 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from actors.clock import NS_PER_S
 from actors.messages.control import OperatorVerb
 from actors.messages.health import Heartbeat, Initialize, Started
+from actors.messages.market import Side
+from actors.messages.trading import SubmitOrder
 from supervision.virtual_time import VirtualProcess
 from supervision.virtual_time_weather import FairWeather
-from tests.campaign.parts import VirtualAdmin, VirtualFeed
+from tests.campaign.parts import QuietVisit, VirtualAdmin, VirtualFeed
 
 if TYPE_CHECKING:
     from tests.campaign.world import World
@@ -51,7 +54,16 @@ VICTIMS = (
     "guard.BTC-USD", "guard.ETH-USD", "strategist", "watchdog", "watchdog", "trading", "market", "root", "root",
     "alerts", "admin",
 )  # fmt: skip
-WIRE_FAULTS = ("connect_fails", "cut_before", "cut_after", "error_before", "error_after", "html", "slow", "hang")
+WIRE_FAULTS = (
+    "connect_fails", "cut_before", "cut_after", "error_before", "error_after", "html", "slow", "slow_connect", "hang",
+)  # fmt: skip
+LINKS = (
+    ("watchdog", "gateway"), ("watchdog", "gateway"), ("watchdog", "tracker"), ("watchdog", "risk"),
+    ("risk", "tracker"), ("tracker", "risk"), ("tracker", "gateway"), ("gateway", "tracker"), ("feed", "tracker"),
+    ("tracker", "watchdog"), ("gateway", "watchdog"), ("reconciler", "watchdog"), ("guard.BTC-USD", "risk"),
+)  # fmt: skip
+"""Links that may stand still while both ends live."""
+STOPS = (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.REDUCE)
 BOUNDARIES = ("before", "after", "send", "send")
 
 
@@ -62,11 +74,14 @@ class StormyWeather(FairWeather):
         super().__init__(seed)
         self.loss = 0.0
         self.stall = 0.0
+        self.standing: dict[tuple[str, str], int] = {}
+        """Links that carry nothing, and until when (boot-clock ns)."""
         self.doomed: dict[str, tuple[str, str, int]] = {}
         """Who dies: at which boundary, of which message (any if empty), after how many of them."""
 
     def calm(self) -> None:
         self.loss = self.stall = 0.0
+        self.standing.clear()
         self.doomed.clear()
 
     def travel_ns(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> int:
@@ -74,6 +89,9 @@ class StormyWeather(FairWeather):
         spared = isinstance(message, Heartbeat | Initialize | Started)
         if self.stall and not spared and self.random.random() < self.stall:
             ways += self.random.choice((2_000_000, 30_000_000, 300_000_000, 800_000_000))
+        if self.standing and sender is not None:
+            until = self.standing.get((sender.label, target.label), 0)
+            ways += max(0, until - sender.system.clock.boot_ns())
         return ways
 
     def loses(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> bool:
@@ -98,6 +116,47 @@ class Schedule:
         self.random = random.Random(f"schedule:{world.seed}")
         self.storm_s = STORM_S
         self.events: list[str] = []
+        self.visits: list[tuple[OperatorVerb, QuietVisit]] = []
+        self._ambush: Callable[[], None] | None = None
+        self._hung: set[VirtualProcess] = set()
+        self._late_arrival = False
+
+    def saw(self, message: object) -> None:
+        """An order to buy is handed to the gateway: what was to happen just then happens."""
+        if self._ambush is not None and isinstance(message, SubmitOrder) and message.intent.side is Side.BUY:
+            spring, self._ambush = self._ambush, None
+            self.world.system.after(self.random.uniform(0.0, 0.004), spring)
+
+    def wrote(self) -> None:
+        """The first byte of an order goes out: it arrives late, and who sent it dies meanwhile."""
+        if not self._late_arrival:
+            return
+        self._late_arrival = False
+        self.world.wire.late_once = True
+        victims = self.random.choice((("gateway",), ("gateway", "tracker"), ("trading",), ("root",)))
+        self._say(f"late arrival: {', '.join(victims)} die meanwhile")
+        for victim in victims:
+            self._at(self.random.uniform(0.001, 0.3), lambda name=victim: self._kill(name))  # type: ignore[misc]
+
+    def _kill(self, name: str) -> None:
+        process = self.world.system.find(name)
+        if process is not None:
+            self.world.system.kill(process.address)
+
+    def _await_late_arrival(self) -> None:
+        self._late_arrival = True
+
+    def stopped_since(self) -> int | None:
+        """Since when an operator has the daemon's word that no entry leaves: boot-clock ns; None: he has not."""
+        acknowledged = None
+        for verb, visit in self.visits:
+            ended = visit.ended_boot_ns
+            if verb not in STOPS:
+                if ended is None or (acknowledged is not None and ended >= acknowledged):
+                    return None  # a permission that may still come, or came later
+            elif ended is not None and visit.ended is not None and visit.ended.get("ok") is True:
+                acknowledged = ended
+        return acknowledged
 
     def prepare(self) -> None:
         draw, system = self.random, self.world.system
@@ -107,6 +166,12 @@ class Schedule:
             self._at(draw.uniform(FIRST_S, STORM_S), self._hang)
         for _ in range(draw.choice((0, 0, 1, 2))):
             self._at(draw.uniform(FIRST_S, STORM_S), self._cut_feed)
+        for _ in range(draw.choice((0, 0, 1))):
+            self._at(draw.uniform(FIRST_S, STORM_S), self._stop_link)
+        if draw.random() < 0.4:
+            self._at(draw.uniform(FIRST_S, STORM_S), self._await_late_arrival)
+        if draw.random() < 0.08:
+            self._at(draw.uniform(FIRST_S + 2, STORM_S), self._kill_on_the_way)
         for _ in range(draw.choice((0, 0, 1, 1, 2))):
             self._at(draw.uniform(FIRST_S + 2, STORM_S), self._operate)
         for _ in range(draw.choice((0, 1, 1, 2))):
@@ -128,7 +193,13 @@ class Schedule:
         world.strategy.failure = 0.0
         world.system.clock.step_wall(-world.stepped_s)  # NTP has put it right
         for process in world.system.processes():
-            world.system.wake(process)
+            if process not in self._hung:  # who hangs for good is its supervisor's to find
+                world.system.wake(process)
+        self._ambush, self._late_arrival = None, False
+        admin = world.actor("admin")
+        if self.random.random() < 0.5 and isinstance(admin, VirtualAdmin) and admin._ready:
+            self._say("operator: halt, the day is over")
+            self._ask(admin, OperatorVerb.HALT)
         feed = world.actor("feed")
         if isinstance(feed, VirtualFeed):
             feed.user_missing = 0.0
@@ -190,7 +261,9 @@ class Schedule:
         self._say(f"hang: {victim}")
         if process is not None and victim != "root":
             self.world.system.hang(process)
-            if self.random.random() < 0.5:
+            if self.random.random() >= 0.5:
+                self._hung.add(process)
+            else:
                 self.world.system.after(self.random.uniform(0.05, 2.0), lambda: self.world.system.wake(process))
 
     def _cut_feed(self) -> None:
@@ -208,10 +281,10 @@ class Schedule:
         flatten = self.random.random() < 0.3
         self._say(f"operator: {verb} flatten={flatten}")
         admin = self.world.actor("admin")
-        if self.random.random() < 0.2 and verb is OperatorVerb.KILL:
-            self.world.settings.kill_file.write_text("campaign\n")
+        if self.random.random() < 0.4 and verb is OperatorVerb.KILL:
+            self._kill_on_the_way()
         elif isinstance(admin, VirtualAdmin) and admin._ready:
-            admin.receive(verb, flatten=flatten and verb is OperatorVerb.KILL)
+            self._ask(admin, verb, flatten=flatten and verb is OperatorVerb.KILL)
         if verb is not OperatorVerb.RESUME and self.random.random() < 0.5:
             self._at(self.random.uniform(0.2, 3.0), self._let_go)
 
@@ -219,8 +292,30 @@ class Schedule:
         admin = self.world.actor("admin")
         self._say("operator: release, resume")
         if isinstance(admin, VirtualAdmin) and admin._ready:
-            admin.receive(OperatorVerb.RELEASE)
-            admin.receive(OperatorVerb.RESUME)
+            self._ask(admin, OperatorVerb.RELEASE)
+            self._ask(admin, OperatorVerb.RESUME)
+
+    def _ask(self, admin: VirtualAdmin, verb: OperatorVerb, *, flatten: bool = False) -> None:
+        self.visits.append((verb, admin.receive(verb, flatten=flatten)))
+
+    def _kill_on_the_way(self) -> None:
+        """The kill file appears when the next order to buy has left the tracker, or a little later."""
+        self._ambush = lambda: self._write_kill_file("an order is on its way")
+        self._at(1.5, lambda: self._write_kill_file("late") if self._ambush is not None else None)
+
+    def _write_kill_file(self, when: str) -> None:
+        self._ambush = None
+        self._say(f"kill file: {when}")
+        self.world.settings.kill_file.write_text("campaign\n")
+
+    def _stop_link(self) -> None:
+        """One link carries nothing for a while; all others do."""
+        link, seconds = self.random.choice(LINKS), self.random.uniform(0.5, 4.0)
+        self._say(f"link: {link[0]} to {link[1]} stands still for {seconds:.2f} s")
+        weather, system = self.world.weather, self.world.system
+        until = system.clock.boot_ns() + round(seconds * NS_PER_S)
+        weather.standing[link] = until
+        system.after(seconds, lambda: weather.standing.pop(link, None))
 
     def _venue_fault(self) -> None:
         kind = self.random.choice(

@@ -32,8 +32,8 @@ def test_five_hundred_seeded_days_keep_every_invariant(tmp_path: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
     totals = json.loads(summary.read_text())
     # A campaign in which nothing happens proves nothing.
-    assert totals["entries"] > 2 * DAYS
-    assert totals["fills"] > 3 * DAYS
+    assert totals["entries"] > 1.5 * DAYS
+    assert totals["fills"] > 2 * DAYS
     assert totals["deaths"] > 2 * DAYS
     assert totals["epochs"] > DAYS  # some days lost their whole tree and started anew
 

@@ -137,6 +137,25 @@ def test_a_stopped_process_handles_nothing_until_it_goes_on() -> None:
     assert heard(system) == ["hello"]
 
 
+def test_the_threads_of_a_stopped_process_stop_too() -> None:
+    system, _ = parent_and_child(FairWeather(1))
+    child = next(one for one in system.processes() if one.parent is not None)
+    done: list[str] = []
+    child.later(0.1, lambda: done.append("call"))
+    system.hang(child)
+    system.run(1.0)
+    assert done == []
+    system.wake(child)
+    system.run(0.1)
+    assert done == ["call"]
+    child.later(0.1, lambda: done.append("late"))
+    system.hang(child)
+    system.run(0.2)
+    system.kill(child.address)
+    system.run(1.0)
+    assert done == ["call"]
+
+
 def test_only_plain_messages_are_lost() -> None:
     weather = FatalWeather()
     weather.lossy = True

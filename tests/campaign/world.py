@@ -47,7 +47,8 @@ def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
         "risk": {"max_orders_per_minute": 200, "repeat_limit": 200, "cooldown_symbol_s": 0, "losing_streak": 50,
                  "balance_refresh_s": 1},
         "strategist": {"cycle_s": 0.6, "jitter": 0.4},
-        "orders": {"protection_sweep_s": 5, "unknown_query_s": 0.5, "poll_s": 1.5},
+        "orders": {"protection_sweep_s": 5, "unknown_query_s": 0.5, "poll_s": 1.5,
+                   "entry_life_s": 20},
         "reconciler": {"interval_s": 3, "grace_s": 1},
         "guard": {"warm_up_s": 0.5},
         "watchdog": {"half_open_s": 0.5, "probe_s": 0.3, "disk_free_bytes": 0,
@@ -95,11 +96,14 @@ class World:
         self.deaths = 0
         self.stepped_s = 0.0
         self.epoch = 0
+        self.starts = 0
         self.root: VirtualProcess | None = None
         self.system = VirtualSystem(
             self.weather,
             substitutes={
-                tree.ACTORS["gateway"]: lambda: VirtualGateway(self.venue, self.wire, self.source, self.judge.wrote),
+                tree.ACTORS["gateway"]: lambda: VirtualGateway(
+                    self.venue, self.wire, self.source, self._wrote, self.judge.gateway_heard
+                ),
                 tree.ACTORS["strategist"]: lambda: VirtualStrategist(self.strategy),
                 tree.ACTORS["admin"]: VirtualAdmin,
                 tree.ACTORS["feed"]: lambda: VirtualFeed(self.venue, self.source),
@@ -117,6 +121,7 @@ class World:
         """As ``run.py start``: a new epoch, a new tree."""
         if self.root is not None and self.root.alive:
             return
+        self.starts += 1
         self.epoch = next_epoch(self.settings.store_dir, self.system.clock.utc_ns())
         settings = self.settings.model_copy(update={"epoch": self.epoch})
         self.root = self.system.fork(tree.SUPERVISOR, None)
@@ -153,6 +158,11 @@ class World:
 
     def _watched(self, sender: VirtualProcess | None, target: VirtualProcess, message: object) -> None:
         self.judge.saw(sender, target, message)
+        self.schedule.saw(message)
+
+    def _wrote(self, client_order_id: str, side: str, symbol: str, wire_boot_ns: int) -> None:
+        self.judge.wrote(client_order_id, side, symbol, wire_boot_ns)
+        self.schedule.wrote()
 
     def actor(self, label: str) -> TradingActor | None:
         process = self.system.find(label)
@@ -167,6 +177,7 @@ class World:
         self.schedule.prepare()
         self.system.run(self.schedule.storm_s)
         self.schedule.calm()
+        self.judge.calm_boot_ns = self.system.clock.boot_ns()
         failures: list[str] = []
         waited = 0.0
         while waited < SETTLE_S:
@@ -185,7 +196,7 @@ class World:
             entries=sum(1 for one in self.venue.arrived if one.side == "BUY" and one.booked),
             fills=len(self.venue.engine.fills),
             deaths=self.deaths,
-            epochs=self.epoch,
+            epochs=self.starts,
             events=self.schedule.events,
         )
 
