@@ -139,3 +139,39 @@ class ChurnOneHoldOthers(Strategy):
                     )
                 )
         return ideas
+
+
+class Wish(Strategy):
+    """Brings every symbol to what the file ``wishes`` says, and holds it there.
+
+    ``{"BTC-USD": {"notional": "40", "stop": "0.95", "target": "1.05", "max_hold_s": 5}}``: hold it, bought with
+    stop and target at these multiples of the price. ``{"BTC-USD": {"keep": "0.00001"}}``: sell all but that.
+    """
+
+    demo_only = True
+
+    def decide(self, view: MarketView) -> Sequence[Idea]:
+        wishes = json.loads(Path(str(self.params["wishes"])).read_text())
+        ideas = []
+        for item in view.symbols:
+            wish, held = wishes.get(item.symbol), item.position
+            if wish is None or item.quote is None:
+                continue
+            if "keep" in wish:
+                size = Decimal(0) if held is None else held.quantity - Decimal(wish["keep"])
+                if size > 0 and held is not None and held.protection != "DUST":
+                    ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="wish", base_size=size))
+            elif item.tradable and not item.entry_working and (held is None or held.protection == "DUST"):
+                ask = item.quote.ask
+                ideas.append(
+                    Idea(
+                        symbol=item.symbol,
+                        side=Side.BUY,
+                        reason="wish",
+                        notional=Decimal(wish["notional"]),
+                        stop=ask * Decimal(wish["stop"]),
+                        target=ask * Decimal(wish["target"]),
+                        max_hold_s=wish.get("max_hold_s"),
+                    )
+                )
+        return ideas
