@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -282,3 +282,31 @@ def test_an_order_of_our_family_by_another_host_halts_and_is_left_alone(trading:
     trading.check(KILL)
     (theirs,) = [one for one in trading.venue.truth()["orders"] if one["client_order_id"] == "td-b-1-e-1"]
     assert theirs["status"] == "OPEN"
+
+
+def test_a_kill_is_proven_while_the_feed_is_saturated(
+    daemon: Callable[..., Daemon], simulator: Callable[..., SimulatorApart], tmp_path: Path
+) -> None:
+    """The venue comes back with far more market data than the feed can take, and orders of ours resting there."""
+    symbols = ",".join((*SYMBOLS, *(f"X{n:02d}-USD" for n in range(1, 8))))
+    apart = simulator("--symbols", symbols, "--frozen")
+    venue = Venue(apart.control_url)
+    policy = {**POLICY, "risk": {**POLICY["risk"], "max_positions": 100}}
+    one = daemon(*against(apart), "--symbols", symbols, config=config_folder(tmp_path / "config", **policy))
+
+    def resting(side: str) -> list[Json]:
+        return [o for o in venue.truth()["orders"] if o["side"] == side and o["status"] not in ENDED]
+
+    wait_for(lambda: len(resting("SELL")) >= 2 and len(resting("BUY")) >= 5, "positions and bids", 90, 0.2)
+    apart.come_back("--ws-symbol-rate", "400")
+    for symbol in symbols.split(","):
+        venue.freeze(symbol, False)
+    one.wait_status(
+        lambda s: any(b["name"] in ("book_gap", "quote_stale") and b["is_open"] for b in s["breakers"]),
+        "the feed to be behind",
+        60,
+    )
+    done = one.run(*KILL, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr + one.tail()
+    assert resting("BUY") == []
+    assert len(resting("SELL")) >= 2
