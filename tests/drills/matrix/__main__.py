@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import signal
@@ -24,6 +25,10 @@ def main() -> int:
     """0 when every case was reached and held."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # daemons and venues end with us
     options = _options()
+    if options.page_of:
+        folder = Path(options.page_of)
+        results, facts = _results(folder), report.Facts(**json.loads((folder / "run.json").read_text()))
+        return _tell(options, results, facts)
     chosen = _chosen(options)
     folder = Path(options.folder) if options.folder else Path(tempfile.mkdtemp(prefix="matrix-", dir="/tmp"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,17 +36,34 @@ def main() -> int:
         number, lanes = (int(part) for part in options.lane.split("/"))
         return _run_lane(chosen[number::lanes], folder, number)
     print(f"seed {options.seed}, {len(chosen)} cases on {options.lanes} lanes, logs in {folder}", flush=True)
-    began = time.time()
-    results = _run_lanes(options, folder)
-    took_s = time.time() - began
-    facts = report.Facts(options.seed, began, took_s, options.lanes, len(chosen), options.note)
+    facts = report.Facts(options.seed, time.time(), 0.0, options.lanes, len(chosen), options.note, report.build())
+    _keep(folder, facts)
+    _run_lanes(options, folder)
+    facts = dataclasses.replace(facts, took_s=time.time() - facts.began_utc_s)
+    _keep(folder, facts)
+    code = _tell(options, _results(folder), facts)
+    if code == 0 and not options.folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _keep(folder: Path, facts: report.Facts) -> None:
+    """Beside the results, so that the page can be written from a run that was cut short."""
+    (folder / "run.json").write_text(json.dumps(dataclasses.asdict(facts)))
+
+
+def _results(folder: Path) -> list[Json]:
+    found: list[Json] = []
+    for path in sorted(folder.glob("results*.jsonl")):
+        found += [json.loads(line) for line in path.read_text().splitlines()]
+    return found
+
+
+def _tell(options: argparse.Namespace, results: list[Json], facts: report.Facts) -> int:
     print(report.summary(results))
     if options.write:
         Path(options.write).write_text(report.page(results, facts))
-    good = len(results) == len(chosen) and all(one["verdict"] == "held" for one in results)
-    if good and not options.folder:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0 if good else 1
+    return 0 if len(results) == facts.planned and all(one["verdict"] == "held" for one in results) else 1
 
 
 def _options() -> argparse.Namespace:
@@ -55,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lane", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help="where logs and data stay; default: a temporary one")
     parser.add_argument("--write", default="", help="write the table to this file")
+    parser.add_argument("--page-of", default="", help="run nothing: the table of the run in this folder")
     parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     options = parser.parse_args()
@@ -74,7 +97,7 @@ def _chosen(options: argparse.Namespace) -> list[cases.Case]:
     return found[: options.cases] if options.cases else found
 
 
-def _run_lanes(options: argparse.Namespace, folder: Path) -> list[Json]:
+def _run_lanes(options: argparse.Namespace, folder: Path) -> None:
     """Each lane is a process of its own, so that none waits for the other's polls."""
     processes = []
     for number in range(options.lanes):
@@ -90,12 +113,6 @@ def _run_lanes(options: argparse.Namespace, folder: Path) -> list[Json]:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    found: list[Json] = []
-    for number in range(options.lanes):
-        path = folder / f"results{number}.jsonl"
-        if path.exists():
-            found += [json.loads(line) for line in path.read_text().splitlines()]
-    return found
 
 
 def _run_lane(chosen: list[cases.Case], folder: Path, number: int) -> int:

@@ -24,6 +24,7 @@ class Facts:
     lanes: int
     planned: int
     note: str = ""
+    build: str = "unknown"
 
 
 def summary(results: Sequence[Json]) -> str:
@@ -59,7 +60,7 @@ def _head(results: Sequence[Json], facts: Facts, counts: Counter[str]) -> str:
 
 Written by `python -m tests.drills.matrix --write docs/proof.md` (`make matrix`); not by hand.
 
-Run of {when}, build {_build()}, seed {facts.seed}, {facts.lanes} lanes, {facts.took_s / 60:.0f} minutes:
+Run of {when}, build {facts.build}, seed {facts.seed}, {facts.lanes} lanes, {facts.took_s / 60:.0f} minutes:
 **{len(results)} cases, {counts["held"]} held, {counts["broken"]} broken, {counts["not proven"]} not proven**\
 {f", {missing} not run" if missing else ""}.
 {facts.note}
@@ -83,7 +84,8 @@ A case whose point was not seen to be reached counts as not proven, not as held.
 SIGTERM."""
 
 
-def _build() -> str:
+def build() -> str:
+    """The commit that runs."""
     done = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=PROJECT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
