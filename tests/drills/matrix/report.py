@@ -80,8 +80,8 @@ on top. Within a deadline everything must be at work again (state RUN) without a
 
 A case whose point was not seen to be reached counts as not proven, not as held. One case alone is run again with
 `python -m tests.drills.matrix --seed {facts.seed} --only NAME`. A supervisor's case takes its whole subtree down;
-`root` and `run.py` end the daemon, and whoever hosts it starts it again. run.py has no mailbox: its third way is
-SIGTERM."""
+after a `root` run.py starts a new tree, after a `run.py` whoever hosts it (here: the drill) starts it again. run.py has
+no mailbox: its third way is SIGTERM."""
 
 
 def build() -> str:
@@ -131,7 +131,7 @@ def _readings(results: Sequence[Json]) -> str:
     lines = [
         "## Readings of the venue that were played",
         "",
-        "Rows of [venue-assumptions.md](venue-assumptions.md) with a lasting switch, chosen by the seed.",
+        "The rows of [venue-assumptions.md](venue-assumptions.md) with a lasting switch: what was in force.",
         "",
         "| row | reading | cases | held | other reading | cases | held |",
         "|---|---|---|---|---|---|---|",
@@ -190,6 +190,12 @@ def _settings() -> str:
     lines += ["So that hundreds of faults fit into an hour:", ""]
     for section, values in SHORTENED.items():
         lines.append(f"- {section}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    lines += [
+        "",
+        "`venue.jwt_life_s` is how long a request's token is valid, and so how long an order that never arrived has to"
+        " be waited for before another may take its place. With the shipped 120 s every time above that ended with"
+        " such a proof would have lasted about two minutes longer: paged, and without a stop.",
+    ]
     lines += ["", "Fees at the venue are 1 bp, so that hundreds of round trips stay below the loss limits, and its"
               " markets stand still unless a case moves them."]  # fmt: skip
     return "\n".join(lines)
