@@ -51,7 +51,6 @@ class Ending:
     code: int
     why: str = ""
     beat: Heartbeat | None = None
-    was_ready: bool = False
 
 
 class TreeLife:
@@ -77,7 +76,7 @@ class TreeLife:
         self._sign_ns = 0
         self._admin_answers = 0
         self._next_ping = self._next_probe = 0.0
-        self._ready = False
+        self._ready = self._up = False
 
     def run(self) -> Ending:
         """Start the tree and stay with it until it has ended; nothing of its process group is left then.
@@ -96,7 +95,7 @@ class TreeLife:
         finally:
             health_file(data_dir).unlink(missing_ok=True)
             tree_sign_file(data_dir).unlink(missing_ok=True)
-        return Ending(code, why, self._beat, self._ready)
+        return Ending(code, why, self._beat)
 
     def _initialize(self, system: DaemonSystem) -> Initialize:
         return Initialize(
@@ -141,8 +140,8 @@ class TreeLife:
             self._log.critical("tree_hung", why=silence)
             return exits.ROOT_HUNG, f"hung: {silence}"
         if not self._ready:
-            self._look_for_ready()
-            if not self._ready and time.monotonic() - self._started > READY_S:
+            self._look_for_ready(now - self._started > READY_S)
+            if not self._up and now - self._started > READY_S:
                 self._log.critical("not_ready", after_s=READY_S)
                 return exits.NOT_READY, f"not ready within {READY_S:g} s"
         self._ping(now)
@@ -185,21 +184,34 @@ class TreeLife:
     def _ping(self, now: float) -> None:
         """systemd's ping is earned: only while all permanent actors beat, the root beats and the admin answers."""
         interval_s = self._around.notifier.ping_interval_s
-        if not self._ready or interval_s is None or now < self._next_ping or not self._pulse.is_fresh(now):
+        if not self._up or interval_s is None or now < self._next_ping or not self._pulse.is_fresh(now):
             return
         self._around.notifier.ping()
         self._next_ping = now + interval_s
 
-    def _look_for_ready(self) -> None:
+    def _look_for_ready(self, overdue: bool) -> None:
+        """Ready: every part is up and trading could be allowed. A tree that is up while the venue does not answer, or
+        differs from the ledger, is no failed start: it stays, HALTED, and protects what it can."""
         status = self._status()
-        if status is None or not status.get("ready") or not status.get("metrics_url"):
+        if status is None or not status.get("metrics_url"):
             return
-        self._ready = True
-        text = f"{status['trading_state']}, {status['metrics_url']}"
-        if self._incarnation == 1:
-            self._around.notifier.ready(text)
-        else:
-            self._around.notifier.restarted(text)
+        if status.get("ready"):
+            self._ready = True
+            self._say_up(str(status["trading_state"]), str(status["metrics_url"]))
+            self._say_ready(status)
+        elif overdue and status.get("up") and not self._up:
+            waiting = status.get("waiting_for")
+            self._say_up(f"waiting for {waiting}", str(status["metrics_url"]))
+            self._log.error("up_but_not_ready", after_s=READY_S, waiting_for=waiting, reasons=status.get("reasons"))
+
+    def _say_up(self, state: str, metrics_url: str) -> None:
+        if self._up:
+            return
+        self._up = True
+        notifier = self._around.notifier
+        (notifier.ready if self._incarnation == 1 else notifier.restarted)(f"{state}, {metrics_url}")
+
+    def _say_ready(self, status: Json) -> None:
         self._log.info(
             "ready",
             after_s=round(time.monotonic() - self._begun, 2),

@@ -292,6 +292,7 @@ class WatchdogActor(TradingActor):
             operator_reason=self._desk.standing.reason,
             latched=self._desk.latched,
             waiting_for=self._waiting(),
+            missing_parts=self._parts.waiting(),
         )
         for name in ("admin", "metrics"):
             if name in self.peers:

@@ -76,6 +76,8 @@ def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int)
         "healthy": not problems,
         "problems": problems,
         "ready": _ready(known),
+        "up": _up(known),
+        "waiting_for": list(known.control.waiting_for) if known.control else [],
         "time": to_rfc3339(utc_ns),
         "uptime_s": round((utc_ns - identity.started_utc_ns) / NS_PER_S, 1),
         "lease_age_s": lease_age,
@@ -113,6 +115,11 @@ def _text(value: Decimal | None) -> str | None:
 
 def _ready(known: Known) -> bool:
     return known.control is not None and not known.control.waiting_for and known.lease is not None
+
+
+def _up(known: Known) -> bool:
+    """Every part of the tree beats, whatever the venue says."""
+    return known.control is not None and not known.control.missing_parts and known.lease is not None
 
 
 def _problems(

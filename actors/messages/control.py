@@ -129,4 +129,6 @@ class ControlReport(Message):
     operator_reason: str
     latched: bool
     waiting_for: tuple[str, ...] = field(default=())
-    """Trading parts that have not beaten or reconciled yet."""
+    """What trading waits for: parts that have not beaten, the ledger, the venue, the first comparison."""
+    missing_parts: tuple[str, ...] = field(default=())
+    """Of these, parts of the tree."""
