@@ -20,11 +20,13 @@ $(VENV)/.installed: requirements.lock build-constraints.txt
 run: install  ## demo: the simulated exchange and the daemon, in the foreground (Ctrl-C stops in order)
 	$(BIN)/python run.py start --mode demo
 
+# Two at a time, a file each: drills mostly wait, and on more cores more daemons at once would not make them faster.
+TWO := -n 2 --dist loadfile
 test: install  ## all tests, drills included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO) --durations=15
 
 drill: install  ## the drills on the running daemon, then the whole fault matrix (an hour)
-	$(BIN)/python -m pytest tests/drills
+	$(BIN)/python -m pytest $(TWO) tests/drills
 	$(MAKE) matrix
 
 MATRIX_SEED ?= 20261127

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, heartbeats, kill, ledger, orders, scaling, transport
+from benchmarks import daemon, feed, heartbeats, kill, ledger, orders, scaling, supervision, transport
 
 PARTS = {
     "transport": transport.run,
     "feed": feed.run,
     "daemon": daemon.run,
     "orders": orders.run,
+    "supervision": supervision.run,
     "heartbeats": heartbeats.run,
     "scaling": scaling.run,
     "kill": kill.run,
