@@ -28,7 +28,7 @@ def ask(data_dir: Path, request: Mapping[str, object], timeout_s: float) -> Iter
         connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NotRunningError(f"no daemon runs on {data_dir} (nobody listens at {path})") from None
         connection.sendall(orjson.dumps({"operator": operator(), **request}) + b"\n")
         with connection.makefile("rb") as lines:

@@ -30,10 +30,9 @@ def operate(options: argparse.Namespace) -> int:
         for answer in ask(options.data_dir, request, ANSWER_S):
             last = answer
             if not options.json:
-                _show(answer)
+                _show(answer, options.command)
     except NotRunningError as error:
-        latched = "" if unlatched or options.command != "kill" else " The kill is latched: the next start is KILLED."
-        print(f"{error}.{latched}", file=sys.stderr)
+        print(f"{error}. {_without_a_daemon(options.command, latched=not unlatched)}".rstrip(), file=sys.stderr)
         return NOT_RUNNING
     except (OSError, ValueError) as error:
         print(f"no whole answer: {error}", file=sys.stderr)
@@ -66,6 +65,18 @@ def _latch(options: argparse.Namespace) -> bool:
     return False
 
 
+def _without_a_daemon(command: str, *, latched: bool) -> str:
+    """What an operator can do when nobody listens."""
+    if command == "kill":
+        told = "The kill is latched: the next start is KILLED. " if latched else ""
+        return f"{told}Nothing was cancelled: `run.py panic` cancels at the exchange without the daemon."
+    if command in ("halt", "reduce"):
+        return "Nothing was cancelled: `run.py panic` cancels at the exchange without the daemon."
+    if command in ("resume", "release"):
+        return f"Start it first (a latched kill starts KILLED, a halt HALTED), then {command}."
+    return ""
+
+
 def _confirm_all(options: argparse.Namespace) -> int:
     """Name what would be left naked; do nothing."""
     print("kill --all cancels protection too and leaves these positions naked:", file=sys.stderr)
@@ -83,26 +94,32 @@ def _confirm_all(options: argparse.Namespace) -> int:
     return REFUSED
 
 
-def _show(answer: Json) -> None:
+def _show(answer: Json, command: str) -> None:
     event = answer.get("event", "")
+    verb = str(answer.get("verb") or command).replace("_", " ")  # as it is typed: flows accept
     if event == "state":
-        print(f"state {answer.get('state')}: {', '.join(map(str, _list(answer.get('reasons')))) or 'no reasons'}")
-    elif event == "progress" and "text" in answer:
-        print(f"{answer.get('verb')}: {answer.get('text')}")
+        print(f"state {answer.get('state')}: {'; '.join(map(str, _list(answer.get('reasons')))) or 'no reasons'}")
+    elif event == "progress" and "cancelled" in answer:
+        print(f"{verb}: being proven at the exchange, cancelled {answer['cancelled']}, unproven {answer['unproven']}")
     elif event == "progress":
-        print(f"cancelled {answer.get('cancelled')}, not proven yet {answer.get('unproven')}")
+        print(f"{verb}: {answer.get('text')}")
     elif event == "warning":
         print(f"warning: {answer.get('text')}")
     else:
-        _show_end(answer)
+        _show_end(answer, verb)
 
 
-def _show_end(answer: Json) -> None:
-    word = "done" if answer.get("ok") is True else "NOT DONE"
-    if "state" in answer:
-        print(f"{word}: {answer.get('verb', '')} -> {answer['state']} {answer.get('error') or ''}".rstrip())
+def _show_end(answer: Json, verb: str) -> None:
+    state, error = answer.get("state"), answer.get("error")
+    if answer.get("ok") is not True:
+        print(f"NOT DONE: {verb}: {error or answer.get('text') or ''}" + (f" (trading is {state})" if state else ""))
+    elif state:
+        print(f"done: {verb} -> {state}")
     else:
-        print(f"{word}: {answer.get('verb', '')}: {answer.get('error') or answer.get('text') or ''}")
+        print(f"done: {verb}: {answer.get('text') or ''}")
+    if answer.get("ok") is True and verb == "resume" and state != "RUN":
+        for reason in _list(answer.get("reasons")):
+            print(f"  still stopped by: {reason}")
     details = answer.get("details")
     for name, text in details.items() if isinstance(details, dict) else ():
         print(f"  {name}: {text}")

@@ -9,6 +9,13 @@ from pathlib import Path
 MODES = ("demo", "dry_run", "paper", "live")
 
 
+def _reason(text: str) -> str:
+    """Refused here already: a blank one would be refused by the daemon after the kill was latched."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("may not be empty: say why in a few words")
+    return text
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="run.py", description="A supervised trading daemon for Coinbase spot.")
@@ -65,7 +72,7 @@ def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     for name, text in texts.items():
         parser = commands.add_parser(name, help=text)
         _data_dir(parser)
-        parser.add_argument("--reason", required=True, help="written to the audit file")
+        parser.add_argument("--reason", required=True, type=_reason, help="written to the audit file")
         parser.add_argument("--json", action="store_true")
         if name == "kill":
             what = parser.add_mutually_exclusive_group()
@@ -79,7 +86,8 @@ def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     resolve = commands.add_parser("resolve", help="say what became of an order whose fate is UNKNOWN")
     resolve.add_argument("target", metavar="ORDER", help="its client order id")
     resolve.add_argument("--as", dest="outcome", required=True, choices=("absent", "filled"))
-    resolve.add_argument("--evidence", dest="reason", required=True, metavar="TEXT", help="how you know; audited")
+    evidence = "how you know; audited"
+    resolve.add_argument("--evidence", dest="reason", required=True, type=_reason, metavar="TEXT", help=evidence)
     resolve.add_argument("--size", metavar="BASE", help="filled: how much, in base units (default: all of it)")
     resolve.add_argument("--price", metavar="QUOTE", help="filled: at which price")
     resolve.add_argument("--fee", metavar="QUOTE", help="filled: the fee in quote currency")
@@ -92,7 +100,7 @@ def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     baseline = commands.add_parser("baseline", help="accept: start from what the venue shows now")
     for parser in (flows, baseline):
         parser.add_argument("action", choices=("accept",))
-        parser.add_argument("--reason", required=True, help="written to the audit file")
+        parser.add_argument("--reason", required=True, type=_reason, help="written to the audit file")
     for parser in (protect, flatten, reconcile):
         parser.add_argument("--reason", default="", help="written to the audit file")
     for parser in (resolve, protect, flatten, reconcile, flows, baseline):
@@ -134,14 +142,14 @@ def _stored(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         _data_dir(parser)
         parser.add_argument("--mode", choices=MODES, help="whose store (default: the only one there is)")
     restore = commands.add_parser("restore", help="put a backup's ledger in place, daemon stopped; HALTED afterwards")
-    restore.add_argument("folder", type=Path, help="what backup made")
-    restore.add_argument("--reason", required=True, help="written to the audit file")
+    restore.add_argument("folder", type=Path, metavar="FOLDER", help="what backup made")
+    restore.add_argument("--reason", required=True, type=_reason, help="written to the audit file")
     _data_dir(restore)
 
 
 def _replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("replay", help="run a recording through feed, books and guards, at full speed")
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, metavar="FILE", help="recorded frames of the feed")
     parser.add_argument("--json", action="store_true")
 
 

@@ -18,7 +18,7 @@ def status(data_dir: Path, *, as_json: bool) -> int:
     try:
         answer = ask_once(data_dir, {"verb": "status"}, timeout_s=5.0)
     except NotRunningError as error:
-        print(f"not running: {error}", file=sys.stderr)
+        print(f"not running: {error}; another folder is named with --data-dir", file=sys.stderr)
         return NOT_RUNNING
     except (OSError, ValueError) as error:
         print(f"the daemon does not answer: {error}", file=sys.stderr)
@@ -51,7 +51,7 @@ def page(found: Mapping[str, object]) -> Iterable[str]:
     yield ""
     yield f"{'actor':<18}{'pid':>8}{'incarn.':>9}{'restarts':>9}  {'state':<11}{'lag ms':>8}{'p99 ms':>8}  progress"
     for actor in _maps(found.get("actors")):
-        progress = ", ".join(f"{k} {v}" for k, v in _map(actor.get("progress")).items())
+        progress = ", ".join(f"{k} {_cell(v)}" for k, v in _map(actor.get("progress")).items())
         lag, p99 = _cell(actor["mailbox_lag_ms"]), _cell(actor["handler_p99_ms"])
         yield (
             f"{actor['name']!s:<18}{actor['pid']!s:>8}{actor['incarnation']!s:>9}{actor['restarts']!s:>9}  "

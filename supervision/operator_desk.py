@@ -116,9 +116,10 @@ class OperatorDesk:
                 self.error = f"the kill latch cannot be written: {error}"
 
     def findings(self) -> list[Finding]:
-        found = [Finding(EVERYTHING, self.standing.state, f"operator: {self.standing.reason}")]
         if self.latched:
-            found.append(Finding(EVERYTHING, TradingState.KILLED, f"killed: {self.standing.reason}"))
+            found = [Finding(EVERYTHING, TradingState.KILLED, f"killed: {self.standing.reason}")]
+        else:
+            found = [Finding(EVERYTHING, self.standing.state, f"operator: {self.standing.reason}")]
         if self.stopping:
             found.append(Finding(EVERYTHING, TradingState.HALTED, f"stopping: {self.stopping}"))
         for text in (self.corrupt, self.error):
@@ -194,7 +195,7 @@ class OperatorDesk:
         if verb is OperatorVerb.RELEASE and not killed:
             raise RefusedError("not killed: nothing to release")
         if killed and verb in (OperatorVerb.RESUME, OperatorVerb.HALT, OperatorVerb.REDUCE):
-            raise RefusedError("KILLED: release with a reason first")
+            raise RefusedError("KILLED: `run.py release --reason R` comes first")
         if verb is OperatorVerb.RESUME and self.stopping:
             raise RefusedError("the daemon is stopping")
 

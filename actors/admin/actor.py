@@ -137,7 +137,7 @@ class AdminActor(AdminAsking):
     def _order(self, verb: OperatorVerb, visit: Visit) -> None:
         reason = str(visit.request.get("reason") or "").strip()
         if not reason:
-            visit.end({"ok": False, "error": f"{verb} needs a reason"})
+            visit.end({"ok": False, "event": "done", "verb": str(verb), "error": f"{verb} needs a reason"})
             return
         command = OperatorCommand(
             request_id=self.next_request_id(),
@@ -148,7 +148,8 @@ class AdminActor(AdminAsking):
             cancel_all=visit.request.get("cancel_all") is True,
         )
         if not self._write_audit(command, "asked", "") and verb in PERMITS:
-            visit.end({"ok": False, "error": "the audit file cannot be written, see the log"})
+            full = "the audit file cannot be written, see the log"
+            visit.end({"ok": False, "event": "done", "verb": str(verb), "error": full})
             return
         pending = _Pending(command, visit)
         self._pending[command.request_id] = pending
@@ -209,7 +210,7 @@ class AdminActor(AdminAsking):
         if message.complete:
             self._finish_if_proven(pending)
         else:
-            pending.visit.say({"event": "progress", **_proof(message)})
+            pending.visit.say({"event": "progress", "verb": str(pending.command.verb), **_proof(message)})
 
     def _finish_if_proven(self, pending: _Pending) -> None:
         """Both are needed: what is forbidden is persisted, and gone at the venue."""

@@ -127,9 +127,11 @@ def _problems(
 ) -> list[str]:
     found = []
     if state is not TradingState.RUN:
-        found.append(f"trading is {state}: {', '.join(reasons) or 'no reason given'}")
+        found.append(f"trading is {state}: {'; '.join(reasons) or 'no reason given'}{_way_out(known.control)}")
     found += [f"{actor['name']} is {actor['state']}" for actor in actors if actor["state"] != ChildState.RUNNING]
-    found += [f"breaker {b['name']} ({b['scope']}) is {b['state']}: {b['reason']}" for b in breakers if b["is_open"]]
+    for b in (b for b in breakers if b["is_open"]):
+        until = " (latched until run.py resume)" if b["latched"] else ""
+        found.append(f"breaker {b['name']} ({b['scope']}) is {b['state']}: {b['reason']}{until}")
     for name, said in (("feed", known.feed), ("tracker", known.portfolio), ("gateway", known.gateway)):
         if said is None:
             found.append(f"{name} has not reported yet")
@@ -137,8 +139,16 @@ def _problems(
             found.append(f"{name} last reported {_age_s(said[1], now):.0f} s ago")
     flows = (known.reconcile[0].flows or ()) if known.reconcile else ()
     found += [f"{flow.text}, unexplained: run.py flows accept --reason" for flow in flows]
-    found += [f"{p['symbol']} is NAKED" for p in _positions(known, now) if p["protection"] == "NAKED"]
+    naked = [p["symbol"] for p in _positions(known, now) if p["protection"] == "NAKED"]
+    found += [f"{symbol} is NAKED (run.py protect {symbol}, if it lasts)" for symbol in naked]
     return found
+
+
+def _way_out(control: ControlReport | None) -> str:
+    """The command that lifts what an operator, or a start that may not trade by itself, has set."""
+    if control is None or (control.operator_state is TradingState.RUN and not control.latched):
+        return ""
+    return " (run.py release, then resume)" if control.latched else " (run.py resume)"
 
 
 def _tree(restarts: TreeRestarts, now: int) -> Json:

@@ -98,3 +98,63 @@ def test_a_verb_that_failed_says_why_and_exits_1(
     words = ["resolve", "td-a-1-e-4", "--as", "absent", "--evidence", "e", "--data-dir", str(tmp_path)]
     assert operate.operate(make_parser().parse_args(words)) == operate.REFUSED
     assert capsys.readouterr().out == "NOT DONE: resolve: it is OPEN\n"
+
+
+def _shown(words: list[str], answers: list[Json], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(operate, "create_latch", lambda *_: None)
+    monkeypatch.setattr(operate, "ask", lambda *_: iter(answers))
+    return operate.operate(make_parser().parse_args(words))
+
+
+def test_progress_names_the_verb_and_what_is_unproven(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress: Json = {"event": "progress", "verb": "halt", "cancelled": 2, "unproven": 1, "text": "1 unproven"}
+    done: Json = {"ok": True, "event": "done", "verb": "halt", "state": "HALTED"}
+    assert _shown(["halt", "--reason", "r"], [progress, done], monkeypatch) == operate.DONE
+    told = "halt: being proven at the exchange, cancelled 2, unproven 1\ndone: halt -> HALTED\n"
+    assert capsys.readouterr().out == told
+
+
+def test_a_resume_that_trades_nothing_yet_says_what_still_stops_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer: Json = {"ok": True, "event": "done", "verb": "resume", "state": "REDUCE_ONLY", "reasons": ["breaker disk"]}
+    assert _shown(["resume", "--reason", "r"], [answer], monkeypatch) == operate.DONE
+    assert capsys.readouterr().out == "done: resume -> REDUCE_ONLY\n  still stopped by: breaker disk\n"
+
+
+def test_a_refusal_shows_its_reason_before_the_state(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer: Json = {"ok": False, "event": "done", "verb": "flows_accept", "error": "no disk", "state": "HALTED"}
+    assert _shown(["flows", "accept", "--reason", "r"], [answer], monkeypatch) == operate.REFUSED
+    assert capsys.readouterr().out == "NOT DONE: flows accept: no disk (trading is HALTED)\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "way_out"),
+    [("kill", "run.py panic"), ("halt", "run.py panic"), ("reduce", "run.py panic"), ("release", "Start it first")],
+)
+def test_without_a_daemon_the_way_out_is_told(
+    command: str, way_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "--reason", "r", "--data-dir", str(tmp_path)]
+    assert operate.operate(make_parser().parse_args(words)) == operate.NOT_RUNNING
+    assert way_out in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["kill", "halt", "reduce", "resume", "release"])
+def test_a_blank_reason_is_refused_before_anything_is_done(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        make_parser().parse_args([command, "--reason", " ", "--data-dir", str(tmp_path)])
+    assert refusal.value.code == 2
+    assert "may not be empty" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_is_a_file_is_no_running_daemon(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    words = ["halt", "--reason", "r", "--data-dir", str(tmp_path / "file")]
+    assert operate.operate(make_parser().parse_args(words)) == operate.NOT_RUNNING

@@ -8,6 +8,8 @@ import pytest
 
 from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, TreeRestarts, make_status
 from actors.clock import NS_PER_S
+from actors.messages.control import ControlReport
+from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Quote
 from actors.messages.trading import PnlBooks, PortfolioSnapshot, Position, Protection
 
@@ -57,3 +59,19 @@ def test_a_position_is_valued_at_a_fresh_quote_only(age_s: float, bid: str | Non
     shown = make_status(known, IDENTITY, NOW, NOW)["positions"]
     assert isinstance(shown, list)
     assert [(one["bid"], one["unrealized"], one["quote_age_s"]) for one in shown] == [(bid, unrealized, age_s)]
+
+
+@pytest.mark.parametrize(
+    ("state", "latched", "way_out"),
+    [
+        (TradingState.KILLED, True, "(run.py release, then resume)"),
+        (TradingState.HALTED, False, "(run.py resume)"),
+        (TradingState.REDUCE_ONLY, False, "(run.py resume)"),
+    ],
+)
+def test_what_an_operator_stopped_is_shown_with_the_way_out(state: TradingState, latched: bool, way_out: str) -> None:
+    lease = Lease(1, 1, 1, NOW, state, ("operator: lunch",), ())
+    known = Known(lease=lease, control=ControlReport(lease, (), state, "lunch", latched, (), ()))
+    problems = make_status(known, IDENTITY, NOW, NOW)["problems"]
+    assert isinstance(problems, list)
+    assert problems[0] == f"trading is {state}: operator: lunch {way_out}"
