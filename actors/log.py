@@ -22,7 +22,11 @@ import orjson
 from actors.clock import Clock, SystemClock, to_rfc3339
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-_SECRET_KEY = re.compile(r"secret|private|password|passphrase|token|authorization|jwt|api_key|dsn", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    # A duration (jwt_life_s) and the path of a file that holds a secret (dsn_file) are none.
+    r"^(?!.*(?:_s|_file)$).*(?:secret|private|password|passphrase|token|authorization|jwt|api_key|dsn)",
+    re.IGNORECASE,
+)
 _SECRET_TEXT = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)"
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.log import Log
+import pytest
+
+from actors.log import MASK, Log, scrub_fields
 
 LINES = 3000
 """More than a pipe or a socket holds."""
@@ -86,3 +88,19 @@ def test_a_reader_that_left_stops_nobody() -> None:
     with stderr_is(write_fd):
         Log("a").info("nobody hears")
     os.close(write_fd)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("dsn", "https://key@host/1", MASK),
+        ("jwt", "eyJ", MASK),
+        ("api_secret", "s", MASK),
+        ("jwt_life_s", 120.0, 120.0),
+        ("dsn_file", "/run/secrets/sentry", "/run/secrets/sentry"),
+    ],
+)
+def test_a_secret_is_masked_by_its_name_and_a_duration_or_a_path_is_none(
+    key: str, value: object, shown: object
+) -> None:
+    assert scrub_fields({"venue": {key: value}}) == {"venue": {key: shown}}
