@@ -275,7 +275,9 @@ class WatchdogActor(TradingActor):
         )
 
     def _announce(self, before: Permission, after: Permission) -> None:
-        self.log.info("trading_state", state=after.state, before=before.state, reasons="; ".join(after.reasons))
+        symbols = "; ".join(f"{symbol} {state}: {why}" for symbol, state, why in after.per_symbol)
+        told = {"reasons": "; ".join(after.reasons), "symbols": symbols}
+        self.log.info("trading_state", state=after.state, before=before.state, **{k: v for k, v in told.items() if v})
         if before.state is after.state:
             return
         starting = not self._released and after.state in (TradingState.RUN, TradingState.HALTED)
@@ -347,7 +349,7 @@ class WatchdogActor(TradingActor):
 
     def _tell_of_loss(self, name: str, reason: str, *, gave_up: bool) -> None:
         if gave_up:
-            self._alert(Severity.PAGE, f"given_up:{name}", f"{name} was given up: {reason}")
+            self._alert(Severity.PAGE, f"gave_up:{name}", f"{name} was given up: {reason}")
         else:
             self._alert(Severity.WARNING, f"lost:{name}", f"{name} died and is restarted: {reason}")
 

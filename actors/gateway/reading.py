@@ -136,7 +136,7 @@ class ReadDesk(GatewayRoom):
         if self._key_forbidden:
             self.log.critical("key_forbidden", reason=self._key_forbidden)
             self._signal_key()
-            self.tell("alerts", Alert(Severity.PAGE, "gateway.key", self._key_forbidden, self.name))
+            self.tell("alerts", Alert(Severity.PAGE, "gateway_key", self._key_forbidden, self.name))
 
     def _signal_key(self) -> None:
         if self._key_forbidden:

@@ -324,7 +324,7 @@ class ReconcilerRounds(ReconcilerWallets):
         for found in judged.counting:
             if found.kind is DifferenceKind.FOREIGN_HOST:
                 text = f"a second host trades this account: {found.key}, {found.venue}"
-                self.tell("alerts", Alert(Severity.PAGE, "reconciler.foreign_host", text, self.name))
+                self.tell("alerts", Alert(Severity.PAGE, "foreign_host", text, self.name))
 
     def _signal(self, breaker: BreakerName, counting: list[Found]) -> None:
         tripped = bool(counting)

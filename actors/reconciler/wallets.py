@@ -53,7 +53,7 @@ class ReconcilerWallets(TradingActor):
         if str(error) != self.store_error:
             self.log.error("money_store", error=str(error))
             text = f"Balances are not judged, entries stay stopped: {error}"
-            self.tell("alerts", Alert(Severity.PAGE, "money-store", text, self.name))
+            self.tell("alerts", Alert(Severity.PAGE, "money_store", text, self.name))
         self.store_error = str(error)
 
     @property

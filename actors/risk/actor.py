@@ -106,7 +106,7 @@ class RiskActor(TradingActor):
             self.store = None
         self.store_error = str(error)
         self.log.error("risk_state", error=self.store_error)
-        self._alert(Severity.PAGE, "risk-state", f"Entries are refused: {self.store_error}")
+        self._alert(Severity.PAGE, "risk_state", f"Entries are refused: {self.store_error}")
 
     def _alert(self, severity: Severity, key: str, text: str) -> None:
         self.tell("alerts", Alert(severity, key, text, self.name))
@@ -280,7 +280,7 @@ class RiskActor(TradingActor):
                 text = "risk.db is new but the ledger has a history: locks and the high water were lost"
                 self.locks.cool(STREAK, self.limits.cooldown_streak_s, self.clock.boot_ns(), self.clock.utc_ns())
                 self._save_locks()
-                self._alert(Severity.WARNING, "risk-state-new", text)
+                self._alert(Severity.WARNING, "risk_state_new", text)
                 if self.losses is not None:  # how far below the high we are, nobody knows: an operator accepts it
                     self._keep(losses.latch(self.losses, {BreakerName.DRAWDOWN: text}))
 
@@ -306,7 +306,7 @@ class RiskActor(TradingActor):
         if self.locks.closed(won, self.limits.losing_streak):
             self.locks.cool(STREAK, self.limits.cooldown_streak_s, now, utc)
             text = f"{self.limits.losing_streak} losses in a row: no entries for {self.limits.cooldown_streak_s:g} s"
-            self._alert(Severity.WARNING, "losing-streak", text)
+            self._alert(Severity.WARNING, "losing_streak", text)
         self.held.discard(symbol)
         if self.store is not None:
             try:

@@ -187,7 +187,7 @@ class StrategistActor(TradingActor):
         self._no_trade(NoTradeReason(f"strategy_{kind.value}"))
         self.log.warning("strategy_failed", kind=kind.value, detail=detail)
         text = f"The strategy {self.settings.strategist.strategy} failed ({kind.value}): {detail}"
-        self.tell("alerts", Alert(Severity.WARNING, f"strategy-{kind.value}", text, self.name))
+        self.tell("alerts", Alert(Severity.WARNING, f"strategy:{kind.value}", text, self.name))
 
     # --- proposals -------------------------------------------------------------------------------------
 

@@ -251,7 +251,7 @@ def test_a_given_up_guard_halts_its_symbol_alone_and_pages(daemon: Daemon) -> No
 def test_a_given_up_metrics_actor_pages_and_trading_goes_on(daemon: Daemon) -> None:
     daemon.harness.deliver(PartLost("metrics", 1, "gave up", True))
     assert daemon.lease.state is RUN
-    assert daemon.alerts[-1].key == "given_up:metrics"
+    assert daemon.alerts[-1].key == "gave_up:metrics"
 
 
 def test_a_new_watchdog_learns_of_given_up_parts_from_the_tree(daemon: Daemon) -> None:
@@ -420,7 +420,7 @@ def test_kill_creates_the_latch_leases_killed_and_holds_over_restarts_until_rele
     daemon = Daemon(tmp_path).ready()
     assert daemon.order(OperatorVerb.KILL).state is KILLED
     assert read_latch(tmp_path / "KILL") == "drill (by ada)"
-    assert daemon.lease.state is KILLED
+    assert (daemon.lease.state, daemon.lease.reasons) == (KILLED, ("killed: kill: drill",))  # said once
     assert not daemon.order(OperatorVerb.RESUME).accepted
     assert not daemon.order(OperatorVerb.REDUCE).accepted
     (tmp_path / "KILL").unlink()  # by hand: only release lifts it

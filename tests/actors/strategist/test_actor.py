@@ -88,7 +88,7 @@ def test_a_failing_strategy_costs_its_cycle_and_nothing_else(start: Start, name:
     reasons = counted(harness, "no_trade_total")
     assert reasons == {f"strategy_{kind}": 1}
     alerts = harness.take("alerts", Alert)
-    assert [alert.key for alert in alerts if isinstance(alert, Alert)] == [f"strategy-{kind}"]
+    assert [alert.key for alert in alerts if isinstance(alert, Alert)] == [f"strategy:{kind}"]
     cycle(harness)
     assert harness.actor.strategy.starts == 2
 
