@@ -27,6 +27,8 @@ EXIT_PAUSE_S = 2.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
 AGAIN_S = 0.25
 """How soon a hand-over looks again when a cancel, a balance or a quote is awaited."""
+BALANCE_PATIENCE_S = 2.0
+"""How long a hand-over waits for a balance that shows its coins; then the venue itself is asked to sell them."""
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class Watch:
     available: Decimal | None = None
     proof_asked: int = 0
     """When the hand-over's symbol was first seen without working orders; 0: not now."""
+    balance_asked: int = 0
 
 
 class TrackerArming(TrackerWire):
@@ -263,6 +266,7 @@ class TrackerArming(TrackerWire):
             floor_bps=orders.exit_floor_bps,
             mode_allows=self.exit_allowed(handover),
             patience_over=naked_ns > orders.naked_page_s * NS_PER_S and handover.reason not in _URGENT,
+            balance_overdue=0 < watch.proof_asked <= now - BALANCE_PATIENCE_S * NS_PER_S,
         )
         after, step = exits.advance(handover, view)
         self._take_step(handover, after, step)
@@ -323,8 +327,11 @@ class TrackerArming(TrackerWire):
         self.tend(symbol)
 
     def _ask_balance(self, symbol: str) -> None:
-        watch = self.watch(symbol)
-        watch.proof_asked = watch.proof_asked or self.clock.boot_ns()
+        watch, now = self.watch(symbol), self.clock.boot_ns()
+        watch.proof_asked = watch.proof_asked or now
+        if now - watch.balance_asked < AGAIN_S * NS_PER_S:
+            return  # an answer that shows too little comes at once: it must not use up the request budget
+        watch.balance_asked = now
         base = self.settings.instrument(symbol).base
 
         def done(answer: VenueAnswer) -> None:
@@ -341,14 +348,17 @@ class TrackerArming(TrackerWire):
         """Read best bid and ask over REST: the stream has no fresh quote for something that is held."""
 
         def done(answer: VenueAnswer) -> None:
+            newer: set[str] = set()
             for quote in answer.quotes if answer.ok else ():
                 for symbol in symbols:
                     data = self.settings.instrument(symbol).data_product
                     known = self.quotes.get(data)
                     if quote.symbol in (symbol, data) and (known is None or known.as_of_boot_ns < quote.as_of_boot_ns):
                         self.quotes[data] = quote
-            for symbol in symbols:
-                self.tend(symbol)
+                        newer.add(data)
+            for symbol in symbols:  # without news nothing is tended: asking again at once would use up the budget
+                if self.settings.instrument(symbol).data_product in newer:
+                    self.tend(symbol)
 
         question = Question(
             f"quotes:{','.join(symbols)}", QueryKind.BEST_BID_ASK, done, PRIORITY_PROTECT, products=symbols

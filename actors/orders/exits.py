@@ -67,6 +67,7 @@ class ExitView:
     """The facts a hand-over goes by. ``orders``: working orders of the symbol; ``sell``: the hand-over's newest.
 
     ``available``: base balance asked for after the last proof, else None. ``quote``: only when fresh.
+    ``balance_overdue``: the balance was asked for long enough and never showed the coins: it is not waited for.
     ``mode_allows``: the trading state lets this kind of exit go on. ``patience_over``: nothing protects the
     position and the hand-over has not sold within its time. ``accepted_mid``: the last mid that the guard
     accepted, from which the floor is measured; a price read over REST has been judged by nobody.
@@ -83,6 +84,7 @@ class ExitView:
     mode_allows: bool = True
     patience_over: bool = False
     accepted_mid: Decimal | None = None
+    balance_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,24 +149,29 @@ def advance(handover: Handover, view: ExitView) -> tuple[Handover, Step]:
 def _sell_step(handover: Handover, view: ExitView) -> Step:
     if view.rules is None:
         return Wait("rules")
-    if view.available is None:
+    if view.available is None and not view.balance_overdue:
         return NeedBalance()
     if view.quote is None:
         return NeedQuote()
     price = _price(handover, view, view.quote, view.rules)
     wanted = view.quantity if handover.quantity is None else min(view.quantity, handover.quantity)
-    size = grid.floor_size(min(wanted, view.available), view.rules)
-    if not grid.orderable(size, price, view.rules):
-        whole = grid.orderable(grid.floor_size(wanted, view.rules), price, view.rules)
-        return NeedBalance() if whole else Finish("dust")  # a cancelled order's hold is freed a moment later
-    return Sell(size, price)
+    whole = grid.floor_size(wanted, view.rules)
+    size = whole if view.available is None else grid.floor_size(min(wanted, view.available), view.rules)
+    if grid.orderable(size, price, view.rules):
+        return Sell(size, price)
+    if not grid.orderable(whole, price, view.rules):
+        return Finish("dust")
+    # A cancelled order's hold is freed a moment later. After that an account that shows nothing is no reason to keep
+    # what the books own (the venue has shown zeros for hours): it is offered, and the venue refuses what is not there.
+    return Sell(whole, price) if view.balance_overdue else NeedBalance()
 
 
 def _price(handover: Handover, view: ExitView, quote: Quote, rules: ProductRules) -> Decimal:
     if handover.limit_price is not None:
         return handover.limit_price
     step = min(handover.step, len(view.ladder_bps) - 1)
-    mid = quote.mid if view.accepted_mid is None else view.accepted_mid
+    # An operator's flatten goes by the book as it is now: the last accepted mid may be from before a crash.
+    mid = quote.mid if view.accepted_mid is None or handover.reason == FLATTEN else view.accepted_mid
     floor = grid.ceil_price(grid.below(mid, view.floor_bps), rules)
     return max(grid.floor_price(grid.below(quote.bid, view.ladder_bps[step]), rules), floor)
 

@@ -95,6 +95,13 @@ class Desk:
             self.harness.advance(step_s)
             self.settle()
 
+    def pass_in_silence(self, total_s: float, step_s: float = 0.25) -> None:
+        """Time passes without the stream: prices are read over REST."""
+        for _ in range(round(total_s / step_s)):
+            self.lease()
+            self.harness.advance(step_s)
+            self.settle()
+
     def approval(self, size: str = "1", **changes: object) -> Approval:
         self.proposals += 1
         now = self.clock.boot_ns()

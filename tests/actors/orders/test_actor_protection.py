@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages.control import OperatorRequest, RequestVerb
 from actors.messages.health import Alert, Severity
-from actors.messages.trading import OrderKind, Protection, Refusal, RoundTripClosed
+from actors.messages.market import Side
+from actors.messages.trading import OrderKind, Protection, QueryKind, Refusal, RoundTripClosed
 from tests.actors.orders.desk import Desk
 
 
@@ -156,10 +158,7 @@ def test_without_quotes_a_held_symbol_is_polled_and_its_stop_still_works(desk: D
     (bracket,) = desk.venue.open()
     desk.venue.bids["BTC-USD"] = Decimal("90.00")
     desk.venue.end(bracket.order_id, "CANCELLED")
-    for _ in range(60):
-        desk.lease()
-        desk.harness.advance(0.25)
-        desk.settle()
+    desk.pass_in_silence(15)
     assert desk.venue.history[2:] == ["SELL limit_ioc 1"]
     assert desk.position() is None
 
@@ -180,10 +179,7 @@ def test_a_price_that_the_guard_did_not_accept_does_not_move_the_floor_of_an_exi
     (bracket,) = desk.venue.open()
     desk.venue.trigger(bracket.order_id)
     desk.venue.bids["BTC-USD"] = Decimal("40.00")
-    for _ in range(80):  # the stream is silent: the price is read over REST
-        desk.lease()
-        desk.harness.advance(0.25)
-        desk.settle()
+    desk.pass_in_silence(20)
     asked = [o.limit_price for o in desk.venue.orders.values() if o.side == "SELL" and o.order_type == "limit_ioc"]
     assert asked
     assert all(price is not None and price >= Decimal("85.00") for price in asked)
@@ -259,3 +255,40 @@ def test_a_kind_that_was_refused_is_tried_again_for_the_next_position(tmp_path: 
     assert desk.venue.coins["BTC"] == 0
     desk.buy("1")
     assert [one.order_type for one in desk.venue.open()] == ["bracket_gtc"]
+
+
+def test_an_account_that_shows_zeros_does_not_keep_a_triggered_stop_from_being_sold(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.zeros = True
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.venue.trigger(bracket.order_id)
+    desk.pass_time(8)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    assert desk.position() is None
+    assert desk.venue.asked[QueryKind.BALANCES] <= 10, "an answer that shows nothing is asked for again and again"
+
+
+def test_coins_that_the_account_does_not_have_are_refused_paged_and_tried_again_slowly(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.venue.coins["BTC"] = Decimal(0)
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.pass_time(20)
+    assert desk.venue.sold("BTC-USD") == 0
+    keys = [one.key for one in desk.sent("alerts", Alert)]  # type: ignore[attr-defined]
+    assert "exit:BTC-USD" in keys
+    assert "naked:BTC-USD" in keys
+    sells = [one for one in desk.tracker.ledger.orders_since(0) if one.side is Side.SELL]
+    assert 3 <= len(sells) <= 8, f"{len(sells)} orders in 20 s"
+
+
+def test_an_operators_flatten_goes_by_the_book_of_now_when_the_feed_missed_a_crash(desk: Desk) -> None:
+    (bracket,) = desk.venue.open()
+    desk.venue.trigger(bracket.order_id)
+    desk.venue.bids["BTC-USD"] = Decimal("40.00")
+    desk.pass_in_silence(20)
+    assert desk.position() is not None, "nobody but an operator sells so far below the last accepted price"
+    desk.harness.deliver(OperatorRequest("flatten-1", RequestVerb.FLATTEN, "BTC-USD", (), "ann", "crash"))
+    desk.pass_in_silence(15)
+    assert desk.position() is None
+    assert desk.venue.fills[-1].price == Decimal("39.60")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 
@@ -65,6 +66,9 @@ class Venue:
         """``submit``: taken, never answered; ``lost``: never arrives; ``query``; ``cancel``."""
         self.ioc_fills = True
         self.hidden_fills = False
+        self.zeros = False
+        """Accounts are answered with zeros (the venue's day of 2024-02-28)."""
+        self.asked: Counter[QueryKind] = Counter()
         self.history: list[str] = []
         self.gateway = 1
 
@@ -199,6 +203,7 @@ class Venue:
 
     def query(self, message: VenueQuery) -> VenueAnswer:
         now = self.clock.boot_ns()
+        self.asked[message.kind] += 1
         answer = VenueAnswer(
             message.request_id, message.kind, True, "", now, now, self.clock.utc_ns(), self.gateway,
             message.client_order_id, message.order_id,
@@ -227,6 +232,8 @@ class Venue:
             balances = [
                 VenueBalance(base, owned - self.held(base), self.held(base)) for base, owned in self.coins.items()
             ]
+            if self.zeros:
+                balances = [replace(one, available=Decimal(0), hold=Decimal(0)) for one in balances]
             return replace(answer, balances=tuple(balances))
         assert message.kind is QueryKind.BEST_BID_ASK
         return replace(answer, quotes=tuple(self.quote(symbol) for symbol in message.products))
