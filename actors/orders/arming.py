@@ -16,7 +16,7 @@ from actors.messages.trading import (
     RoundTripClosed,
     VenueAnswer,
 )
-from actors.orders import exits, protection
+from actors.orders import exits, grid, protection
 from actors.orders.exits import ExitView, Handover
 from actors.orders.ledger import Ledger
 from actors.orders.protection import Judgement, Levels, Place, Situation
@@ -44,6 +44,8 @@ class Watch:
     priced_out: bool = False
     """No bracket is taken at this position's prices: a stop-limit protects it, the target is watched here."""
     triggered: dict[str, int] = field(default_factory=dict)
+    unfired: dict[str, int] = field(default_factory=dict)
+    """Stops that rest although the whole market is below them, and since when."""
     missing: set[str] = field(default_factory=set)
     """Orders that the venue showed before and does not know when asked."""
     exit_after: int = 0
@@ -113,7 +115,8 @@ class TrackerArming(TrackerWire):
                 rules=self.rules.get(symbol),
                 levels=self.levels_of(symbol),
                 quote=self.fresh_quote(symbol),
-                overdue=frozenset(name for name, since in watch.triggered.items() if now - since >= grace_ns),
+                overdue=frozenset(name for name, since in watch.triggered.items() if now - since >= grace_ns)
+                | self._unfired(symbol, orders, round(grace_ns)),
                 refused_kinds=frozenset(watch.refused_kinds | ({OrderKind.BRACKET_GTC} if watch.priced_out else set())),
                 missing=frozenset(watch.missing),
             )
@@ -128,6 +131,25 @@ class TrackerArming(TrackerWire):
             watch.refused_kinds.clear()  # the next position may find the product in another mode
         self._note_naked(symbol, watch, judgement)
         return judgement
+
+    def _unfired(self, symbol: str, orders: list[OrderRecord], grace_ns: int) -> frozenset[str]:
+        """Stops that the venue should have fired long ago and has not; while the product's mode lets nothing trade
+        none has to fire, so rules read since then must say that it does."""
+        watch, now, rules = self.watch(symbol), self.clock.boot_ns(), self.rules.get(symbol)
+        quote = self.fresh_quote(symbol)
+        left_behind = {one.id for one in orders if protection.unfired(one, quote)}
+        watch.unfired = {name: watch.unfired.get(name, now) for name in left_behind}
+        late = {name for name, since in watch.unfired.items() if now - since >= grace_ns}
+        if not late or rules is None:
+            return frozenset()
+        if not max(watch.unfired[name] for name in late) <= rules.read_boot_ns <= now:
+            self.ask_rules()
+            return frozenset()
+        return frozenset(late) if grid.takes_exits(rules) else frozenset()
+
+    def ask_rules(self) -> None:
+        """Read the product rules anew; the tracker's last layer does."""
+        raise NotImplementedError
 
     def _note_naked(self, symbol: str, watch: Watch, judgement: Judgement) -> None:
         now = self.clock.boot_ns()
@@ -166,8 +188,9 @@ class TrackerArming(TrackerWire):
                 self._place(symbol, action)
             elif isinstance(action, protection.Cancel):
                 self._cancel(action)
-            else:
-                self.start_exit(Handover(symbol, action.reason, self._correlation(symbol)))
+            elif self.start_exit(Handover(symbol, action.reason, self._correlation(symbol))) and judgement.unfired:
+                text = f"The market is below the stop of {symbol}, which the venue has not fired: it is sold from here"
+                self.alert(Severity.PAGE, f"unfired:{symbol}", text)
 
     def _correlation(self, symbol: str) -> str:
         plan = self.ledger.plan(symbol)

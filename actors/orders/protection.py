@@ -60,7 +60,8 @@ class Levels:
 @dataclass(frozen=True, slots=True)
 class Situation:
     """Everything protection is judged from. ``orders``: the symbol's working orders; ``overdue``: ids of stops
-    that triggered longer ago than the grace; ``missing``: ids that the venue no longer knows; ``quote`` only fresh."""
+    that triggered, or that the market has left behind untriggered, longer ago than the grace; ``missing``: ids that
+    the venue no longer knows; ``quote`` only fresh."""
 
     quantity: Decimal
     orders: Sequence[OrderRecord]
@@ -78,6 +79,8 @@ class Judgement:
     covered: Decimal
     actions: tuple[Action, ...] = field(default=())
     why: str = ""
+    unfired: bool = False
+    """It is sold because of a stop that the venue has not fired."""
 
 
 def levels(
@@ -109,9 +112,15 @@ def covers(order: OrderRecord, overdue: frozenset[str]) -> bool:
         return False
     if facts.venue_status in ("PENDING", "QUEUED", "CANCEL_QUEUED", "CANCELLED", "EXPIRED", "FAILED", "FILLED"):
         return False
-    if facts.triggered:
-        return order.id not in overdue
-    return not spent_target(order)
+    return order.id not in overdue and not spent_target(order)
+
+
+def unfired(order: OrderRecord, quote: Quote | None) -> bool:
+    """The whole market stands below a stop that rests whole at the venue and has not fired: any trade would."""
+    facts, stop = order.facts, order.intent.stop_price
+    if quote is None or stop is None or facts.triggered or not covers(order, frozenset()):
+        return False
+    return quote.ask < stop
 
 
 def spent_target(order: OrderRecord) -> bool:
@@ -146,8 +155,10 @@ def _status(now: Situation, covered: Decimal, rules: ProductRules, at: Levels) -
 
 
 def _with_actions(now: Situation, covered: Decimal, status: Protection, rules: ProductRules, at: Levels) -> Judgement:
-    if any(one.id in now.overdue and one.working for one in now.orders):
-        return Judgement(status, covered, (Exit("stop"),), "stop_unfilled")
+    overdue = [one for one in now.orders if one.id in now.overdue and one.working]
+    if overdue:
+        asleep = not any(one.facts.triggered for one in overdue)
+        return Judgement(status, covered, (Exit("stop"),), "stop_unfilled", asleep)
     excess = open_sells(list(now.orders)) - now.quantity
     if excess > 0:
         newest = list(reversed(_cancellable(now.orders)))

@@ -264,10 +264,6 @@ class TrackerStopping(TrackerArming):
         self.ask_rules()
         return False
 
-    def ask_rules(self) -> None:
-        """Read the product rules anew; the tracker's last layer does."""
-        raise NotImplementedError
-
     def _look(self, run: StopRun) -> None:
         """Ask for the two listings that make one look: soon after one that found something open, and the visibility
         delay after one that did not, since a nearer one proves nothing."""

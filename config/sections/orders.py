@@ -15,8 +15,9 @@ class OrderSettings(Section):
 
     exit_ladder_bps: prices below the bid that a triggered, unfilled stop is sold at, one after another.
     stop_limit_gap_bps: limit below the trigger of a stop-limit. exit_floor_bps: an exit never goes further
-    below the last accepted mid than this, but an operator's flatten below the book of now. poll_s: open orders and fills are read this often
-    while anything works. rules_s: product rules are read this often.
+    below the last accepted mid than this, but an operator's flatten below the book of now. stop_trigger_grace_s: for a
+    stop that triggered and did not fill, and for one that did not trigger with the whole market below it. poll_s: open
+    orders and fills are read this often while anything works. rules_s: product rules are read this often.
     """
 
     family: str = Field(default="td", pattern=r"^[a-z][a-z0-9]{0,7}$")

@@ -292,3 +292,25 @@ def test_an_operators_flatten_goes_by_the_book_of_now_when_the_feed_missed_a_cra
     desk.pass_in_silence(15)
     assert desk.position() is None
     assert desk.venue.fills[-1].price == Decimal("39.60")
+
+
+def test_a_stop_that_the_venue_does_not_fire_is_sold_from_here_and_paged(desk: Desk) -> None:
+    desk.venue.bids["BTC-USD"] = Decimal("94.99")
+    desk.pass_time(10)
+    assert protection_of(desk) is Protection.PROTECTED  # the ask stands at the stop: the last trade may be above it
+    desk.venue.bids["BTC-USD"] = Decimal("90.00")
+    desk.pass_time(8)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    assert desk.position() is None
+    assert "unfired:BTC-USD" in [one.key for one in desk.sent("alerts", Alert)]  # type: ignore[attr-defined]
+
+
+def test_a_stop_that_cannot_fire_in_the_products_mode_stays(desk: Desk) -> None:
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], cancel_only=True)  # the tracker has older rules
+    desk.venue.bids["BTC-USD"] = Decimal("90.00")
+    desk.pass_time(20)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
+    desk.venue.rules["BTC-USD"] = replace(desk.venue.rules["BTC-USD"], cancel_only=False)
+    desk.tracker.ask_rules()
+    desk.pass_time(8)
+    assert desk.position() is None

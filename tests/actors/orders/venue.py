@@ -227,7 +227,7 @@ class Venue:
         if message.kind is QueryKind.FILLS_OF_ORDER:
             return replace(answer, fills=tuple(f for f in fills if f.order_id == message.order_id))
         if message.kind is QueryKind.PRODUCTS:
-            return replace(answer, rules=tuple(self.rules.values()))
+            return replace(answer, rules=tuple(replace(one, read_boot_ns=now) for one in self.rules.values()))
         if message.kind is QueryKind.BALANCES:
             balances = [
                 VenueBalance(base, owned - self.held(base), self.held(base)) for base, owned in self.coins.items()
