@@ -174,7 +174,7 @@ class TrackerArming(TrackerWire):
             return
         self.watch(symbol).looked = self.clock.boot_ns()
         judgement = self.judge(symbol)
-        if not self.proven or self.unusable:
+        if not self.proven or self.unusable or symbol in self.behind:
             return  # first prove what rests at the venue, then arm only what is missing
         handover = self.handover(symbol)
         if handover is not None:
@@ -249,9 +249,12 @@ class TrackerArming(TrackerWire):
     # --- exits -----------------------------------------------------------------------------------------
 
     def start_exit(self, handover: Handover) -> bool:
-        """Persist a hand-over and drive it; False when one is under way or another just ended."""
+        """Persist a hand-over and drive it; False when one is under way or another just ended, and on books that are
+        not the venue's: what they call owned may be somebody else's by now."""
         watch = self.watch(handover.symbol)
         if self.handover(handover.symbol) is not None or self.clock.boot_ns() < watch.exit_after:
+            return False
+        if handover.symbol in self.behind:
             return False
         if not self.write(lambda ledger: ledger.put_document("handovers", handover.symbol, handover.to_json())):
             return False

@@ -261,6 +261,11 @@ class TrackerOperating(TrackerFacts):
         if known is None and not self.proven:
             self._say(request, "the venue has not been read yet")
             return
+        if known is None and symbol in self.behind:
+            text = f"the venue has orders of {symbol} that the ledger lacks, so nobody knows what is owned;"
+            text += f" `run.py baseline accept` reads them in, `run.py protect {symbol}` says that the books are right"
+            self._end(request, text, ok=False)
+            return
         idle = self.ledger.book(symbol).quantity <= 0 and not self.ledger.working(symbol)
         if known is None and idle:
             self._end(request, f"no position in {symbol}: there is nothing to sell", (("protection", "FLAT"),))

@@ -10,8 +10,11 @@ import pytest
 
 from actors import egress
 from actors.egress import EgressWriter, Verb
+from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import TradingState
 from actors.messages.trading import OrderKind, OutcomeKind, Protection, SubmitOrder, SubmitOutcome
+from actors.orders.exits import Handover
+from actors.orders.killing import StopKind
 from tests.actors.orders.desk import Desk
 
 
@@ -279,6 +282,43 @@ def test_on_books_that_an_older_ledger_gave_nothing_is_ordered_until_an_operator
     desk.kill()
     desk.restart_only()
     assert desk.tracker.behind == set()
+
+
+@pytest.mark.parametrize("half_done", ["strategy", "stop", ""])
+def test_coins_of_others_are_not_sold_on_books_that_an_older_ledger_gave(tmp_path: Path, half_done: str) -> None:
+    """Not by an exit that the older ledger had begun, not by a flatten, not by a kill that flattens."""
+    desk = Desk(tmp_path)
+    desk.buy("1")
+    desk.pass_time(2)
+    if half_done:
+        desk.venue.mute.add("cancel")
+        desk.tracker.start_exit(Handover("BTC-USD", half_done, "c-1"))
+        desk.pass_time(1)
+    path = desk.settings.store_dir / "ledger.db"
+    desk.kill()
+    older = path.read_bytes()
+    desk.venue.mute.clear()
+    desk.restart_only()
+    desk.pass_time(3)
+    desk.harness.deliver(desk.exit_approval())
+    desk.pass_time(10)
+    assert desk.venue.coins["BTC"] == 0
+    desk.kill()
+    for leftover in path.parent.glob("ledger.db-*"):
+        leftover.unlink()
+    path.write_bytes(older)
+    desk.venue.coins["BTC"] = Decimal(3)  # the owner bought some
+    desk.epoch += 1
+    desk.restart_only()
+    desk.pass_time(5)
+    desk.harness.deliver(OperatorRequest("flatten-1", RequestVerb.FLATTEN, "BTC-USD", (), "ann", "drill"))
+    desk.pass_time(5)
+    desk.tracker.begin_stop("kill-1", StopKind.KILL, flatten=True)
+    desk.pass_time(5)
+    assert "BTC-USD" in desk.tracker.behind
+    assert desk.venue.coins["BTC"] == 3
+    (answer,) = [one for one in desk.sent("admin", OperatorAnswer) if one.request_id == "flatten-1"]  # type: ignore[attr-defined]
+    assert (answer.done, answer.ok) == (True, False)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("mode", "ready"), [("dry_run", True), ("demo", False)])
