@@ -1,6 +1,6 @@
 # The trading daemon. Non-root, root file system read-only at run time, one volume: /data.
 #   docker build -t trading-daemon .
-#   docker run --read-only --tmpfs /tmp -v td-data:/data trading-daemon start --mode demo --data-dir /data
+#   docker run --stop-timeout 100 --read-only --tmpfs /tmp -v td-data:/data trading-daemon start --mode demo
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
