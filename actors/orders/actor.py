@@ -214,6 +214,7 @@ class TrackerActor(TrackerReporting):
             return
         if facts.awaits_fills and facts.order_id is not None:
             self.ask_fills(facts.order_id)
+            self.page_unlisted_fills(record, now_utc)
         restless = record.intent.kind in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD) or facts.triggered
         restless = restless or facts.venue_status in ("PENDING", "QUEUED")
         if restless or facts.cancel_requested or not facts.seen or facts.awaits_fills:

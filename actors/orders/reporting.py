@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from actors.clock import NS_PER_S
+from actors.messages.health import Severity
+from actors.messages.market import Side
 from actors.messages.trading import (
     LedgerFacts,
     OrderState,
@@ -12,6 +15,7 @@ from actors.messages.trading import (
 )
 from actors.orders import positions
 from actors.orders.accepting import TrackerAccepting
+from actors.orders.records import OrderRecord
 
 SNAPSHOT_PEERS = ("risk", "strategist", "admin", "metrics", "reconciler", "watchdog")
 HANDLED_SHOWN = 64
@@ -19,6 +23,11 @@ HANDLED_SHOWN = 64
 
 class TrackerReporting(TrackerAccepting):
     """Everything here is read from the ledger at the moment of telling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unlisted: set[str] = set()
+        """Orders whose fills the venue does not list, paged once."""
 
     def publish(self) -> None:
         super().publish()
@@ -93,3 +102,15 @@ class TrackerReporting(TrackerAccepting):
             tracker_incarnation=self.incarnation,
         )
         self.answer(message.stamp.name, sender, facts)
+
+    def page_unlisted_fills(self, record: OrderRecord, now_utc_ns: int) -> None:
+        """What is bought is protected when its fills are booked: one that the venue speaks of and does not list is
+        in no position, so nothing else calls it naked."""
+        facts = record.facts
+        late = now_utc_ns - record.changed_utc_ns >= self.settings.orders.naked_page_s * NS_PER_S
+        if late and record.id not in self._unlisted:
+            self._unlisted.add(record.id)
+            what = "bought and not protected" if record.side is Side.BUY else "sold and still in the books"
+            text = f"{record.id}: {facts.venue_filled - facts.filled} of {record.symbol} are {what}: "
+            text += "the venue says that they were filled and lists no fills"
+            self.alert(Severity.PAGE, f"fills:{record.id}", text, record.intent.correlation_id)

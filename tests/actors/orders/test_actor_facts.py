@@ -301,3 +301,15 @@ def test_a_position_of_a_symbol_that_is_not_configured_any_more_is_paged_and_sho
     desk.venue.end(bracket.order_id, "CANCELLED")
     desk.pass_time(8)
     assert desk.snapshot().positions[0].protection is Protection.NAKED
+
+
+def test_a_filled_entry_whose_fills_are_not_listed_is_paged_and_protected_when_they_are(desk: Desk) -> None:
+    desk.venue.hidden_fills = True
+    desk.buy("1")
+    desk.pass_time(15)
+    assert desk.position() is None
+    keys = [one.key for one in desk.sent("alerts", Alert)]  # type: ignore[attr-defined]
+    assert keys == ["fills:td-a-1-e-1"]
+    desk.venue.hidden_fills = False
+    desk.pass_time(3)
+    assert desk.venue.history == ["BUY limit_ioc 1", "SELL bracket_gtc 1"]
