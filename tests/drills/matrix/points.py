@@ -297,7 +297,7 @@ def _exit_sold(stage: Stage) -> None:
 def _exit_rearming(stage: Stage) -> None:
     stage.enter()
     stage.lane.venue.fault("order_fails_async", count=1, match={"symbol": stage.case.symbol})
-    stage.hold("SELL", "before", count=2)
+    stage.hold("SELL", "before", count=2, seconds=0.7)  # twice: what the venue holds up is naked time, too
     stage.command("SELL")
     stage.until(lambda: stage.request("x"), "the sell at the venue", 6)
     stage.until(lambda: any(o["status"] == "FAILED" for o in stage.orders("x")), "the sell to fail")
