@@ -80,8 +80,9 @@ class Watcher(threading.Thread):
             began = time.monotonic()
             try:
                 self._look(self._line.truth(*self._from), began)
-            except (OSError, RuntimeError, ValueError):
-                continue  # the venue is being stopped
+            except Exception as error:
+                self._violated(f"the watcher could not look: {type(error).__name__}: {error}")
+                return
             self._over.wait(max(0.0, STEP_S - (time.monotonic() - began)))
 
     def stop(self) -> Report:
