@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from tests.drills.daemon import is_gone
 from tests.drills.matrix import points
 from tests.drills.matrix.blows import strike
 from tests.drills.matrix.cases import READINGS, Case
@@ -24,7 +25,7 @@ PROTECTORS = ("gateway", "tracker", "trading")
 """While one of them is being replaced nobody can protect: that time is added to what is allowed."""
 AWAY = (
     "nobody answers", "run.py ended", "tracker does not run", "gateway does not run",
-    *(f"{name} was not replaced" for name in PROTECTORS),
+    *(f"{name} was not replaced" for name in (*PROTECTORS, "root", "run.py")),
 )  # fmt: skip
 PROOF_S = JWT_LIFE_S + 2 * 2.0 + 15.0
 """Until an order that never arrived is proven absent: a gateway's patience, a token's life, the venue's delay twice."""
@@ -201,8 +202,7 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
     if case.actor == "run.py" and case.way == "SIGSTOP":
         time.sleep(max(0.0, OUTER_REST_S - (time.monotonic() - struck)))  # its host needs a moment to notice
         lane.go_on(pid)
-    old = None if case.whole else (case.actor, pid)
-    _come_back(stage, watcher, result, struck, old)
+    _come_back(stage, watcher, result, struck, pid)
     if case.way == "exception" and lane.crash_records() <= crashes:
         result.problems.append("no crash record: the handler did not raise")
     lane.withdraw()
@@ -212,15 +212,19 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
     result.problems += _agree(lane)
 
 
-def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, old: tuple[str, int] | None) -> None:
-    """Wait until everything is at work, the books agree and nothing is naked."""
+def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, victim: int) -> None:
+    """Wait until the victim is dead, everything is at work, the books agree and nothing is naked."""
     lane, case = stage.lane, stage.case
+    old = None if case.whole else (case.actor, victim)
+    must_die = not (case.actor == "run.py" and case.way == "SIGSTOP")  # its host lets that one go on
     limit = BACK_WHOLE_S if case.whole else BACK_S
     end = struck + limit
     down = False
     while True:
         lane.revive()
         doubts = lane.doubts(old)
+        if must_die and not is_gone(victim):
+            doubts.append(f"{case.actor} was not replaced: {victim} lives")
         doubts += [f"{symbol} is naked" for symbol in watcher.naked_now]
         now = time.monotonic()
         away = any(doubt.startswith(AWAY) for doubt in doubts)
