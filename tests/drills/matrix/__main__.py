@@ -62,7 +62,9 @@ def _results(folder: Path) -> list[Json]:
 def _tell(options: argparse.Namespace, results: list[Json], facts: report.Facts) -> int:
     print(report.summary(results))
     if options.write:
-        Path(options.write).write_text(report.page(results, facts))
+        again = _results(Path(options.again)) if options.again else []
+        build = json.loads((Path(options.again) / "run.json").read_text())["build"] if options.again else ""
+        Path(options.write).write_text(report.page(results, facts, again, build))
     return 0 if len(results) == facts.planned and all(one["verdict"] == "held" for one in results) else 1
 
 
@@ -78,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", default="", help="where logs and data stay; default: a temporary one")
     parser.add_argument("--write", default="", help="write the table to this file")
     parser.add_argument("--page-of", default="", help="run nothing: the table of the run in this folder")
+    parser.add_argument("--again", default="", help="with --page-of: a later run of what did not hold, listed too")
     parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     options = parser.parse_args()

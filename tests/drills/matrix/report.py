@@ -35,7 +35,7 @@ def summary(results: Sequence[Json]) -> str:
     return "\n".join(lines)
 
 
-def page(results: Sequence[Json], facts: Facts) -> str:
+def page(results: Sequence[Json], facts: Facts, again: Sequence[Json] = (), again_build: str = "") -> str:
     """The whole page in Markdown."""
     counts = Counter(one["verdict"] for one in results)
     parts = [
@@ -48,6 +48,7 @@ def page(results: Sequence[Json], facts: Facts) -> str:
         _readings(results),
         _figures(results),
         _failures(results),
+        *([_again(again, again_build)] if again else []),
         _settings(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -177,6 +178,19 @@ def _failures(results: Sequence[Json]) -> str:
         return "\n".join([*lines, "Nothing."])
     lines += ["| case | venue's fault | verdict | why |", "|---|---|---|---|"]
     lines += [f"| {one['name']} | {one['weather']} | {one['verdict']} | {_why(one)} |" for one in bad]
+    return "\n".join(lines)
+
+
+def _again(results: Sequence[Json], build: str) -> str:
+    """What came of the cases that did not hold, when they were run once more."""
+    lines = [
+        f"## Run once more by name, build {build}",
+        "",
+        "| case | verdict | why |",
+        "|---|---|---|",
+    ]
+    for one in results:
+        lines.append(f"| {one['name']} | {one['verdict']} | {'' if one['verdict'] == 'held' else _why(one)} |")
     return "\n".join(lines)
 
 
