@@ -1,25 +1,20 @@
 """``money.db``: what the wallets must hold, the flows nobody has explained yet, what an operator accepted.
 
-SQLite in WAL mode with ``synchronous=FULL``: what is written survives a power cut. The reconciler is its one writer.
-Flows are only ever added and accepted, never changed.
+The reconciler is its one writer. Flows are only ever added and accepted, never changed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 from actors.messages.trading import OpenFlow
+from actors.one_writer import OneWriterStore
 from actors.reconciler.money import Baseline, NewFlow
 
-SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS baseline (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS flows (
@@ -48,67 +43,13 @@ class Acceptance:
     reason: str
 
 
-class MoneyStore:
-    """All methods raise MoneyStoreError; each commit takes about 4 ms."""
+class MoneyStore(OneWriterStore):
+    """``money.db``. All methods raise MoneyStoreError."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock_fd = -1
-        self._connection: sqlite3.Connection | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-            self._open()
-        except BlockingIOError:
-            self.close()
-            raise  # the former incarnation is not gone yet: the supervisor starts us again
-        except (OSError, sqlite3.Error, MoneyStoreError) as error:
-            self.close()
-            if isinstance(error, MoneyStoreError):
-                raise
-            raise MoneyStoreError(f"{path}: cannot be opened: {error}; {_WAY_OUT}") from error
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        assert self._connection is not None
-        return self._connection
-
-    def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
-        if verdict != "ok":
-            raise MoneyStoreError(f"{self.path}: damaged ({verdict}); {_WAY_OUT}")
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version not in (0, SCHEMA_VERSION):
-            raise MoneyStoreError(f"{self.path}: has schema {version}, this build knows {SCHEMA_VERSION}")
-        with self._commit():
-            for statement in _TABLES.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-
-    @contextmanager
-    def _commit(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            try:
-                self._db.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass  # nothing was begun, or SQLite rolled back by itself
-            raise MoneyStoreError(f"{self.path}: cannot be written: {error}") from error
+    ERROR = MoneyStoreError
+    TABLES = _TABLES
+    VERSION = 1
+    WAY_OUT = "restore a backup, or move it away, restart and `run.py baseline accept` once the balances are right"
 
     # --- writing ---------------------------------------------------------------------------------------
 
@@ -161,7 +102,7 @@ class MoneyStore:
         try:
             return from_json(row[0])
         except ValueError as error:
-            raise MoneyStoreError(f"{self.path}: {error}; {_WAY_OUT}") from error
+            raise MoneyStoreError(f"{self.path}: {error}; {self.WAY_OUT}") from error
 
     def open_flows(self) -> tuple[OpenFlow, ...]:
         return self._flows("accepted_utc_ns IS NULL")
@@ -183,16 +124,13 @@ class MoneyStore:
                 for n, currency, amount, expected, held, found_utc_ns in self._read(sql, *values)
             )
         except (InvalidOperation, TypeError) as error:
-            raise MoneyStoreError(f"{self.path}: a flow cannot be read: {error!r}; {_WAY_OUT}") from error
+            raise MoneyStoreError(f"{self.path}: a flow cannot be read: {error!r}; {self.WAY_OUT}") from error
 
     def _read(self, sql: str, *values: object) -> sqlite3.Cursor:
         try:
             return self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise MoneyStoreError(f"{self.path}: cannot be read: {error}; {_WAY_OUT}") from error
-
-
-_WAY_OUT = "restore a backup, or move it away, restart and `run.py baseline accept` once the balances are right"
+            raise MoneyStoreError(f"{self.path}: cannot be read: {error}; {self.WAY_OUT}") from error
 
 
 def to_json(baseline: Baseline) -> str:

@@ -1,16 +1,12 @@
 """The risk manager's durable state: locks, counters, high water, latches, reservations (``risk.db``).
 
-SQLite in WAL mode with ``synchronous=FULL``: what was written survives a power cut. An approval is written
-before it is sent, so a restart can only remember more than was done, never less.
+An approval is written before it is sent, so a restart can only remember more than was done, never less.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -20,11 +16,11 @@ import orjson
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName
 from actors.messages.market import Side
+from actors.one_writer import OneWriterStore
 from actors.risk.books import Books, Reservation
 from actors.risk.locks import Approved, Lock, Locks
 from actors.risk.losses import Latch, LossState
 
-SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS cooldowns (scope TEXT PRIMARY KEY, ends_utc_ns INTEGER NOT NULL) STRICT;
@@ -51,64 +47,20 @@ class Remembered:
     fresh: bool
 
 
-class RiskStore:
-    """The one writer of ``risk.db``. All methods raise ``StateError``; each commit takes about 4 ms."""
+class RiskStore(OneWriterStore):
+    """The one writer of ``risk.db``. All methods raise ``StateError``."""
+
+    ERROR = StateError
+    TABLES = _TABLES
+    VERSION = 1
+    WAY_OUT = "restore a backup, or move it away and accept lost locks"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self.fresh = not path.exists()
-        self._lock_fd = -1
-        self._connection: sqlite3.Connection | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
-            self._open()
-        except (OSError, sqlite3.Error, StateError) as error:
-            self.close()
-            if isinstance(error, StateError):
-                raise
-            raise StateError(f"{path}: cannot be opened: {error}") from error
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        assert self._connection is not None
-        return self._connection
-
-    def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        found = self._db.execute("PRAGMA integrity_check").fetchone()[0]
-        if found != "ok":
-            raise StateError(f"{self.path}: damaged ({found}); restore a backup, or move it away and accept lost locks")
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if version not in (0, SCHEMA_VERSION):
-            raise StateError(f"{self.path}: has schema {version}, this version of the daemon knows {SCHEMA_VERSION}")
-        with self._commit():
-            for statement in _TABLES.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-
-    @contextmanager
-    def _commit(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            try:
-                self._db.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass  # nothing was begun, or SQLite rolled back by itself
-            raise StateError(f"{self.path}: cannot be written: {error}") from error
+            super().__init__(path)
+        except BlockingIOError as error:  # it is tried again: entries are refused until it opens
+            raise StateError(f"{path}: another process holds it: {error}") from error
 
     # --- writing ---------------------------------------------------------------------------------------
 
