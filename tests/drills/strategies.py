@@ -10,6 +10,22 @@ from pathlib import Path
 from actors.strategist.api import Idea, MarketView, Side, Strategy, SymbolView
 
 
+def buy(
+    symbol: str, reason: str, price: Decimal, *, limit: Decimal | None = None, max_hold_s: float | None = None
+) -> Idea:
+    """40 in quote currency, with a stop and a target that the drill's market does not reach by itself."""
+    return Idea(
+        symbol=symbol,
+        side=Side.BUY,
+        reason=reason,
+        notional=Decimal(40),
+        limit=limit,
+        stop=price * Decimal("0.95"),
+        target=price * Decimal("1.2"),
+        max_hold_s=max_hold_s,
+    )
+
+
 class HoldSomeBidForTheRest(Strategy):
     """Buys the symbols of ``held`` at the market once, and keeps a resting bid below the market in all others."""
 
@@ -22,17 +38,7 @@ class HoldSomeBidForTheRest(Strategy):
             if item.quote is None or not item.tradable or item.position is not None or item.entry_working:
                 continue
             price = item.quote.ask if item.symbol in held else item.quote.bid * Decimal("0.997")
-            ideas.append(
-                Idea(
-                    symbol=item.symbol,
-                    side=Side.BUY,
-                    reason="drill",
-                    notional=Decimal(40),
-                    limit=None if item.symbol in held else price,
-                    stop=price * Decimal("0.95"),
-                    target=price * Decimal("1.2"),
-                )
-            )
+            ideas.append(buy(item.symbol, "drill", price, limit=None if item.symbol in held else price))
         return ideas
 
 
@@ -52,17 +58,7 @@ class Churn(Strategy):
                 size = item.position.quantity
                 ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="churn", base_size=size))
             elif item.tradable and item.position is None and not item.entry_working:
-                ask = item.quote.ask
-                ideas.append(
-                    Idea(
-                        symbol=item.symbol,
-                        side=Side.BUY,
-                        reason="churn",
-                        notional=Decimal(40),
-                        stop=ask * Decimal("0.95"),
-                        target=ask * Decimal("1.2"),
-                    )
-                )
+                ideas.append(buy(item.symbol, "churn", item.quote.ask))
         return ideas
 
 
@@ -126,18 +122,8 @@ class ChurnOneHoldOthers(Strategy):
             if held is not None and item.symbol == churned and view.now_utc_ns - held.opened_utc_ns > 1_000_000_000:
                 ideas.append(Idea(symbol=item.symbol, side=Side.SELL, reason="churn", base_size=held.quantity))
             elif item.tradable and held is None and not item.entry_working:
-                ask = item.quote.ask
-                ideas.append(
-                    Idea(
-                        symbol=item.symbol,
-                        side=Side.BUY,
-                        reason="drill",
-                        notional=Decimal(40),
-                        stop=ask * Decimal("0.95"),
-                        target=ask * Decimal("1.2"),
-                        max_hold_s=None if item.symbol == churned else max_hold_s,
-                    )
-                )
+                hold_s = None if item.symbol == churned else max_hold_s
+                ideas.append(buy(item.symbol, "drill", item.quote.ask, max_hold_s=hold_s))
         return ideas
 
 
