@@ -48,6 +48,9 @@ def page(found: Mapping[str, object]) -> Iterable[str]:
             f"({tree['restarts']} times in {tree['window_s']} s, {tree['restarts_left']} left)"
         )
     yield f"  lease age {found['lease_age_s']} s, metrics {found['metrics_url'] or 'not yet'}"
+    missing = _items(_map(found.get("exposure")).get("unavailable"))
+    if missing:
+        yield f"  entries are refused: the risk manager lacks {', '.join(map(str, missing))}"
     yield ""
     yield f"{'actor':<18}{'pid':>8}{'incarn.':>9}{'restarts':>9}  {'state':<11}{'lag ms':>8}{'p99 ms':>8}  progress"
     for actor in _maps(found.get("actors")):
@@ -92,7 +95,7 @@ def _money(found: Mapping[str, object]) -> Iterable[str]:
     for p in _maps(found.get("positions")):
         yield (
             f"  {p['symbol']}: {p['quantity']} at {p['average_cost']}, {p['protection']}, "
-            f"stop {p['stop']}, target {p['target']}, unrealized {p['unrealized']}"
+            f"{_stops(p)}, target {_cell(p['target'])}, unrealized {_cell(p['unrealized'])}"
         )
     pnl = _map(found.get("pnl"))
     if pnl:
@@ -105,6 +108,14 @@ def _money(found: Mapping[str, object]) -> Iterable[str]:
             f"unexplained {flow['flow']}: {flow['amount']} {flow['currency']} since {flow['found']} "
             f"({flow['held']} held, {flow['expected']} expected)"
         )
+
+
+def _stops(position: Json) -> str:
+    """What rests at the exchange, and the plan where it says something else."""
+    planned, resting = position["stop"], _items(position.get("resting_stops"))
+    if resting in ([], [planned]):
+        return f"stop {_cell(planned)}" + ("" if resting else " planned, none rests")
+    return f"stop {', '.join(map(str, resting))} (planned {_cell(planned)})"
 
 
 def _cell(value: object) -> str:

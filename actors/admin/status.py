@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from actors.admin.reported import (
     Json,
@@ -19,7 +20,14 @@ from actors.clock import NS_PER_S, to_rfc3339
 from actors.messages.control import ControlReport
 from actors.messages.health import BreakerState, ChildState, Lease, TradingState, TreeReport
 from actors.messages.market import FeedHealth, GuardedQuote
-from actors.messages.trading import GatewayReport, PortfolioSnapshot, ReconcileReport, RiskReport
+from actors.messages.trading import (
+    GatewayReport,
+    OrderState,
+    PortfolioSnapshot,
+    ReconcileReport,
+    RiskReport,
+    Role,
+)
 
 REPORT_MAX_AGE_S = 5.0
 """A part whose last word is older than this is shown as silent, and the daemon as not healthy."""
@@ -139,6 +147,8 @@ def _problems(
             found.append(f"{name} last reported {seconds_since(said[1], now):.0f} s ago")
     flows = (known.reconcile[0].flows or ()) if known.reconcile else ()
     found += [f"{flow.text}, unexplained: run.py flows accept --reason" for flow in flows]
+    if known.risk is not None and "state_store" in known.risk[0].unavailable:
+        found.append("risk.db cannot be used: entries are refused, see the alert risk_state")
     naked = [p["symbol"] for p in _positions(known, now) if p["protection"] == "NAKED"]
     found += [f"{symbol} is NAKED (run.py protect {symbol}, if it lasts)" for symbol in naked]
     return found
@@ -217,9 +227,17 @@ def _positions(known: Known, now: int) -> list[Json]:
                 "protection": str(position.protection),
                 "stop": as_text(position.stop_price),
                 "target": as_text(position.target_price),
+                "resting_stops": [as_text(stop) for stop in _resting_stops(known.portfolio[0], position.symbol)],
             }
         )
     return lines
+
+
+def _resting_stops(snapshot: PortfolioSnapshot, symbol: str) -> list[Decimal]:
+    """The stops that rest at the venue; an adopted one need not be the planned one."""
+    resting = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
+    mine = (o for o in snapshot.open_orders if o.symbol == symbol and o.role is Role.PROTECTION and o.state in resting)
+    return sorted({order.stop_price for order in mine if order.stop_price is not None})
 
 
 def _pnl(known: Known) -> Json | None:

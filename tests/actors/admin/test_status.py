@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -10,8 +11,19 @@ from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, TreeRestarts, m
 from actors.clock import NS_PER_S
 from actors.messages.control import ControlReport
 from actors.messages.health import Lease, TradingState
-from actors.messages.market import GuardedQuote, Quote
-from actors.messages.trading import PnlBooks, PortfolioSnapshot, Position, Protection
+from actors.messages.market import GuardedQuote, Quote, Side
+from actors.messages.trading import (
+    OpenOrder,
+    OrderKind,
+    OrderState,
+    PnlBooks,
+    PortfolioSnapshot,
+    Position,
+    Protection,
+    RiskReport,
+    Role,
+)
+from commands.status import page
 
 NOW = 1_000 * NS_PER_S
 ZERO = Decimal(0)
@@ -75,3 +87,36 @@ def test_what_an_operator_stopped_is_shown_with_the_way_out(state: TradingState,
     problems = make_status(known, IDENTITY, NOW, NOW)["problems"]
     assert isinstance(problems, list)
     assert problems[0] == f"trading is {state}: operator: lunch {way_out}"
+
+
+@pytest.mark.parametrize(
+    ("resting", "shown"),
+    [(None, "stop 95 planned, none rests"), ("95", "stop 95,"), ("93", "stop 93 (planned 95)")],
+)
+def test_the_stop_that_rests_is_shown_not_the_planned_one_alone(resting: str | None, shown: str) -> None:
+    snapshot = holding()
+    if resting is not None:
+        order = OpenOrder(
+            client_order_id="td-a-1-p-2",
+            order_id="v-2",
+            symbol="BTC-USD",
+            side=Side.SELL,
+            role=Role.PROTECTION,
+            kind=OrderKind.BRACKET_GTC,
+            state=OrderState.OPEN,
+            base_size=Decimal(2),
+            filled_size=ZERO,
+            limit_price=Decimal(110),
+            stop_price=Decimal(resting),
+            since_utc_ns=1,
+        )
+        snapshot = replace(snapshot, open_orders=(order,))
+    lines = list(page(make_status(Known(portfolio=(snapshot, NOW)), IDENTITY, NOW, NOW)))
+    assert any(shown in line for line in lines)
+
+
+def test_a_risk_manager_without_its_store_is_not_healthy() -> None:
+    report = RiskReport((), (), None, ZERO, None, None, None, None, None, None, (), None, ("state_store", "fees"))
+    status = make_status(Known(risk=(report, NOW)), IDENTITY, NOW, NOW)
+    assert any("risk.db" in str(problem) for problem in status["problems"])  # type: ignore[attr-defined]
+    assert "  entries are refused: the risk manager lacks state_store, fees" in list(page(status))
