@@ -222,8 +222,9 @@ def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, vi
     down = False
     while True:
         lane.revive()
+        lives = must_die and not is_gone(victim)  # asked first: what is seen after it is seen of the next life
         doubts = lane.doubts(old)
-        if must_die and not is_gone(victim):
+        if lives:
             doubts.append(f"{case.actor} was not replaced: {victim} lives")
         doubts += [f"{symbol} is naked" for symbol in watcher.naked_now]
         now = time.monotonic()
