@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from actors import crash
+from actors import crash, durable
 from actors.clock import SystemClock
 from actors.log import Log
 from actors.messages.health import Heartbeat
@@ -40,14 +40,18 @@ def reap(known: Collection[int]) -> None:
             os.waitpid(found.si_pid, os.WNOHANG)
 
 
-def end_adopted(known: Collection[int]) -> bool:
+def end_adopted(known: Collection[int], log: Log) -> bool:
     """Kill and reap every child that is not known: orphans of the tree that left its process group.
 
-    They are our unreaped children, so no stranger is hit. True when none is left.
+    They are our unreaped children, so no stranger is hit. True when none is left, False when that is not sure.
     """
     deadline = time.monotonic() + GONE_S
     while True:
-        strangers = _children() - set(known)
+        try:
+            strangers = _children() - set(known)
+        except (OSError, ValueError) as error:
+            log.critical("children_not_known", error=str(error))
+            return False
         for pid in strangers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -66,10 +70,13 @@ def _children() -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-def old_gateway_is_gone(settings: Settings) -> bool:
-    """Proof by its lock: the kernel frees an flock only when its last holder has ended."""
-    settings.store_dir.mkdir(parents=True, exist_ok=True)
-    fd = os.open(settings.store_dir / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def old_gateway_is_gone(settings: Settings, log: Log) -> bool:
+    """Proof by its lock: the kernel frees an flock only when its last holder has ended. No look is no proof."""
+    try:
+        fd = durable.open_lock(settings.store_dir / "gateway.lock")
+    except OSError as error:
+        log.critical("gateway_lock_not_opened", error=str(error))
+        return False
     try:
         deadline = time.monotonic() + GONE_S
         while True:

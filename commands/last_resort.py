@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors import durable
 from actors.clock import SystemClock
 from actors.log import Log
 from config.settings import Settings
@@ -62,8 +63,7 @@ def _sweep(settings: Settings, key_file: Path, log: Log) -> LastResort:
 @contextlib.contextmanager
 def _gateway_lock(path: Path) -> Iterator[None]:
     """Hold the gateway's lock; its holder was killed just now, so it is free within moments."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = durable.open_lock(path)
     try:
         deadline = time.monotonic() + LOCK_S
         while True:

@@ -97,6 +97,8 @@ class OuterRing:
             text = f"the daemon ends with exit code {code}: {ending.why}; protection was left in place"
             self._pager.page(self.settings, "daemon_ended", text)
             self._pager.finish()
+        self._signals.call(signal.SIGUSR1, self._latch)
+        self._heed()
         self._log.info("ended", exit_code=code)
         return code
 
@@ -109,6 +111,13 @@ class OuterRing:
         self._has_tree = True
         try:
             return life.run()
+        except Exception as error:
+            if not life.has_begun:
+                raise
+            # Whatever failed here, the tree is gone and its entries rest: that is an end like others.
+            why = f"lost: {type(error).__name__}: {error}"
+            self._log.critical("tree_lost", why=why)
+            return Ending(exits.TREE_DIED, why, life.beat)
         finally:
             self._has_tree = False
 
@@ -127,7 +136,7 @@ class OuterRing:
         """What follows an end: an exit code, or None when the tree is to be started anew (the wait is over then)."""
         if ending.code not in TREE_LOST and ending.code != exits.STOP_UNPROVEN:
             return ending.code
-        alone = end_adopted({*self._pager.pids, *({self._simulator.process.pid} if self._simulator else ())})
+        alone = end_adopted({*self._pager.pids, *({self._simulator.process.pid} if self._simulator else ())}, self._log)
         if not alone:
             self._log.critical("orphans_survive")
         if ending.code in TREE_LOST and ending.code != exits.GAVE_UP:
@@ -151,7 +160,7 @@ class OuterRing:
             limit = self.settings.supervision.root_restarts
             self._log.critical("tree_given_up", why=ending.why, restarts=limit, within_s=window_s)
             return ending.code
-        if not old_gateway_is_gone(self.settings):
+        if not old_gateway_is_gone(self.settings, self._log):
             self._log.critical("old_gateway_lives", way_out="end the process that holds gateway.lock, then start")
             return ending.code
         self._log.critical(

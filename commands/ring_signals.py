@@ -6,7 +6,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -23,6 +23,10 @@ class Signals:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in CAUGHT:
             signal.signal(number, lambda received, _frame: self._taken.append(received))
+
+    def call(self, number: int, act: Callable[[], None]) -> None:
+        """From here on ``act`` at once in the handler: nobody takes any more, and none may be lost until the exit."""
+        signal.signal(number, lambda _received, _frame: act())
 
     def take(self) -> list[int]:
         """What came since the last call, oldest first."""

@@ -77,11 +77,18 @@ class TreeLife:
         self._admin_answers = 0
         self._next_ping = self._next_probe = 0.0
         self._ready = self._up = False
+        self.has_begun = False
+        """A root was made: orders may have left since."""
+
+    @property
+    def beat(self) -> Heartbeat | None:
+        """The root's last heartbeat."""
+        return self._beat
 
     def run(self) -> Ending:
         """Start the tree and stay with it until it has ended; nothing of its process group is left then.
 
-        Raises SocketDirectoryError, SystemRunning, SystemFailed.
+        Raises OSError, SocketDirectoryError, SystemRunning, SystemFailed.
         """
         data_dir = self.settings.data_dir
         health_file(data_dir).unlink(missing_ok=True)
@@ -90,12 +97,20 @@ class TreeLife:
             with start_system(run_dir(data_dir)) as system:
                 self._started = time.monotonic()
                 system.create_root(tree.SUPERVISOR, self._initialize(system))
+                self.has_begun = True
                 code, why = self._watch(system)
                 self._around.notifier.status(f"ended: {why}")
         finally:
-            health_file(data_dir).unlink(missing_ok=True)
-            tree_sign_file(data_dir).unlink(missing_ok=True)
+            self._remove_signs()
         return Ending(code, why, self._beat)
+
+    def _remove_signs(self) -> None:
+        """No tree, no fresh sign of one. A disk that refuses must not hide how the tree ended: they age anyhow."""
+        for path in (health_file(self.settings.data_dir), tree_sign_file(self.settings.data_dir)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                self._log.error("sign_of_life_not_removed", path=str(path), error=str(error))
 
     def _initialize(self, system: DaemonSystem) -> Initialize:
         return Initialize(
@@ -247,6 +262,7 @@ class TreeLife:
         try:
             for answer in ask(self.settings.data_dir, request, timeout_s=STOP_PROOF_S):
                 self._report_stop(answer)
+                self._around.heed()  # a kill that comes now is for the next start
                 if answer.get("event") == "done":
                     return answer.get("ok") is True
                 if SystemClock().boot_ns() > deadline:

@@ -6,6 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from actors import durable
+
 
 class GatewayLock:
     """The exclusive lock on ``path``; the kernel frees it when the process dies."""
@@ -16,8 +18,7 @@ class GatewayLock:
 
     def try_acquire(self) -> bool:
         """True when this process holds the lock now; never waits."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = durable.open_lock(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

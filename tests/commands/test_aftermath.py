@@ -22,6 +22,7 @@ from tests.drills.daemon import PROJECT, is_gone
 ORPHANS = """
 import os, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
+from actors.log import Log
 from commands.aftermath import end_adopted
 from supervision.transport_process import become_subreaper
 become_subreaper()
@@ -36,7 +37,7 @@ if middle == 0:
     os.write(write, str(orphan).encode())
     os._exit(0)
 orphan = int(os.read(read, 20))
-ended = end_adopted({known.pid})
+ended = end_adopted({known.pid}, Log("run"))
 print(ended, orphan, known.poll() is None)
 known.kill()
 known.wait()
@@ -70,11 +71,22 @@ def test_an_orphan_that_left_the_process_group_is_killed_and_reaped_a_known_chil
 def test_a_gateway_that_holds_its_lock_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftermath, "GONE_S", 0.1)
     made = settings(tmp_path)
-    assert aftermath.old_gateway_is_gone(made)
+    assert aftermath.old_gateway_is_gone(made, Log("run"))
     with (made.store_dir / "gateway.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert not aftermath.old_gateway_is_gone(made)
-    assert aftermath.old_gateway_is_gone(made)
+        assert not aftermath.old_gateway_is_gone(made, Log("run"))
+    assert aftermath.old_gateway_is_gone(made, Log("run"))
+
+
+def test_what_cannot_be_looked_at_is_no_proof_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable() -> set[int]:
+        raise FileNotFoundError("/proc/1/task/1/children")
+
+    monkeypatch.setattr(aftermath, "_children", unreadable)
+    assert not aftermath.end_adopted(set(), Log("run"))
+    made = settings(tmp_path)
+    (made.store_dir / "gateway.lock").mkdir(parents=True)  # opens for nobody to write
+    assert not aftermath.old_gateway_is_gone(made, Log("run"))
 
 
 def test_without_a_key_there_is_nothing_to_cancel_and_the_answer_comes_from_the_other_process(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import urllib.request
 from collections.abc import Callable
 from decimal import Decimal
@@ -73,7 +74,12 @@ def test_a_second_daemon_on_the_same_folder_is_refused(daemon: Callable[..., Dae
     assert str(one.process.pid) in second.stderr if one.process else False
 
 
-def test_for_seconds_ends_by_itself_with_0(daemon: Callable[..., Daemon]) -> None:
+def test_for_seconds_ends_by_itself_with_0_and_a_kill_on_the_way_out_is_for_the_next_start(
+    daemon: Callable[..., Daemon],
+) -> None:
     one = daemon("--for", "12")
     assert one.process is not None
+    wait_for(lambda: '"stopping"' in one.log.read_text(), "the orderly stop to begin", 60)
+    one.process.send_signal(signal.SIGUSR1)
     assert one.process.wait(60) == 0, one.tail()
+    assert (one.data / "KILL").exists()

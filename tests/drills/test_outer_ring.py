@@ -78,9 +78,13 @@ def test_a_dead_root_costs_the_entries_alone_a_new_tree_takes_over_until_none_is
     os.kill(one.root_pid(), signal.SIGSTOP)
     status = one.wait_status(lambda s: s["epoch"] > second and s["ready"], "a third tree after a hang")
     assert status["tree"]["restarts_left"] == 0 and "root silent" in status["tree"]["last_reason"]
+    wait_for(lambda: open_orders(venue, "BUY"), "entries that rest again", 60)
+    (one.data / "health").unlink()
+    (one.data / "health").mkdir()  # a folder that refuses to let go of it, as a read-only disk does
     os.kill(one.admin_pid(), signal.SIGSEGV)
     assert one.process is not None
     assert one.process.wait(40) == TREE_DIED, one.tail()
+    (one.data / "health").rmdir()
     assert not open_orders(venue, "BUY")
     assert {order["order_id"] for order in open_orders(venue, "SELL")} == stops
 
