@@ -54,10 +54,10 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def open_lock(path: Path) -> int:
-    """A descriptor to flock, of a file created when missing. Raises OSError.
+def open_or_read(path: Path) -> int:
+    """A descriptor of ``path``, made when missing, to lock or to write. Raises OSError.
 
-    A disk that turned read-only still has the file: what must hold the lock to cancel then can.
+    On a disk that turned read-only one that only reads: it still holds a lock, which is what a cancel needs then.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

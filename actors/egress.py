@@ -14,6 +14,7 @@ birth that was the newest then; under any other one nothing is proven about it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import os
 import secrets
@@ -201,9 +202,15 @@ class EgressWriter:
         self._boot = boot
         self._incarnation = incarnation
         self._lock = threading.Lock()
+        self._fd = -1
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _compact(path, boot)
-        self._fd = self._open()
+        try:
+            _compact(path, boot)
+            self._fd = self._open()
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # A disk that turned read-only refuses every record, and with it every order; cancels need none.
 
     def _open(self) -> int:
         log = read_records(self._path)
@@ -242,7 +249,7 @@ class EgressWriter:
             try:
                 data = _encode(record)
                 if not self.birth or not self._same_file():
-                    os.close(self._fd)
+                    self.close()
                     self._fd = self._open()
                 if not self.birth:
                     raise EgressError("the disk may be full")
@@ -255,7 +262,9 @@ class EgressWriter:
             self.count += 1
 
     def close(self) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _align(self, fd: int) -> None:
         """Fill up a record that was cut short, so that those after it can be read."""

@@ -73,7 +73,7 @@ def _children() -> set[int]:
 def old_gateway_is_gone(settings: Settings, log: Log) -> bool:
     """Proof by its lock: the kernel frees an flock only when its last holder has ended. No look is no proof."""
     try:
-        fd = durable.open_lock(settings.store_dir / "gateway.lock")
+        fd = durable.open_or_read(settings.store_dir / "gateway.lock")
     except OSError as error:
         log.critical("gateway_lock_not_opened", error=str(error))
         return False

@@ -63,7 +63,7 @@ def _sweep(settings: Settings, key_file: Path, log: Log) -> LastResort:
 @contextlib.contextmanager
 def _gateway_lock(path: Path) -> Iterator[None]:
     """Hold the gateway's lock; its holder was killed just now, so it is free within moments."""
-    fd = durable.open_lock(path)
+    fd = durable.open_or_read(path)
     try:
         deadline = time.monotonic() + LOCK_S
         while True:

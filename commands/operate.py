@@ -37,6 +37,9 @@ def operate(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         print(f"no whole answer: {error}", file=sys.stderr)
         return REFUSED
+    if "ok" not in last:  # the part that answers died or was replaced in the middle of it
+        word = "the daemon hung up; what it began goes on: see `status`, and say it again"
+        print(f"no whole answer: {word}", file=sys.stderr)
     if options.json:
         sys.stdout.buffer.write(orjson.dumps(last) + b"\n")
     return DONE if last.get("ok") is True and not unlatched else REFUSED

@@ -10,6 +10,7 @@ import os
 import struct
 from pathlib import Path
 
+from actors import durable
 from actors.clock import NS_PER_S
 
 SLOTS = 3601
@@ -25,8 +26,7 @@ class RequestHours:
     """The open file; one process at a time (the holder of the gateway's lock). Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = durable.open_or_read(path)  # read-only where the disk is: what was noted still counts
         self._second = 0
         self._count = 0
 

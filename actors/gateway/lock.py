@@ -18,7 +18,7 @@ class GatewayLock:
 
     def try_acquire(self) -> bool:
         """True when this process holds the lock now; never waits."""
-        fd = durable.open_lock(self._path)
+        fd = durable.open_or_read(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

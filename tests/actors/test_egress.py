@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -179,6 +180,28 @@ def test_a_disk_that_was_full_at_the_start_refuses_records_until_it_is_not(
     monkeypatch.setattr(os, "write", write)
     writer.append(Verb.CREATE, "two", b"", boot_ns=1, utc_ns=1)
     assert read_records(path).created("b") == {"two"}
+
+
+def test_a_disk_that_turned_read_only_starts_a_writer_that_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really = tmp_path / "egress.log", os.open
+    EgressWriter(path, "b", 1).append(Verb.CREATE, "one", b"", boot_ns=1, utc_ns=1)
+
+    def read_only(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return really(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(egress.os, "open", read_only)
+        writer = EgressWriter(path, "b", 2)
+        assert writer.birth == ""
+        for _ in range(2):
+            with pytest.raises(EgressError, match="Read-only"):
+                writer.append(Verb.CREATE, "two", b"", boot_ns=2, utc_ns=2)
+    writer.append(Verb.CREATE, "three", b"", boot_ns=3, utc_ns=3)
+    assert read_records(path).created("b") == {"one", "three"}
 
 
 def test_a_copy_that_was_given_the_inode_of_the_first_file_is_another_file(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_no_daemon_and_no_latch_is_never_told_as_latched(
     assert "next start is KILLED" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("heard", [[], [{"event": "progress", "cancelled": 1, "unproven": 2}]])
+def test_a_daemon_that_hangs_up_in_the_middle_is_no_silent_refusal(
+    heard: list[Json], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operate, "ask", lambda *_: iter(heard))
+    assert _kill(tmp_path) == operate.REFUSED
+    assert "hung up" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "request_words"),
     [
