@@ -30,7 +30,7 @@ from thespian.actors import (
 from actors import crash
 from actors.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from actors.instruments import HandlerWatch, Meter, resident_bytes
-from actors.log import Log, scrub
+from actors.log import Log
 from actors.messages.base import Command, Stamp
 from actors.messages.control import OperatorAnswer, OperatorRequest
 from actors.messages.delivery import Undelivered
@@ -459,10 +459,10 @@ class TradingActor(_Base):
         """Leave a record and the process. Nothing here may raise, and nothing waits for a network."""
         kind = type(message).__name__
         try:
-            self.log.critical("crash", message=kind, error=f"{type(error).__name__}: {error}")
+            self.log.critical("crash", message=kind, error=crash.bounded(f"{type(error).__name__}: {error}"))
             if self._started_by is not None and not self._ready:
-                why = f"{type(error).__name__}: {error}"[:MAX_REASON]
-                self.send(self.parent, StartFailed(self.name, self.incarnation, scrub(why)))
+                why = crash.bounded(f"{type(error).__name__}: {error}")[:MAX_REASON]
+                self.send(self.parent, StartFailed(self.name, self.incarnation, why))
             settings = self.settings
             if settings is not None:
                 crash.write_record(

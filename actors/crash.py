@@ -17,10 +17,20 @@ from actors.log import scrub, scrub_fields
 from actors.messages.health import Heartbeat
 
 RECORD_VERSION = 1
+MAX_TEXT = 16_384
+"""Characters of one text: twice what is reported of it, and a record stays below a megabyte."""
 BEAT_FIELDS = (
     "pid", "sequence", "state", "memory_bytes", "lag_ms", "handler_p99_ms", "busy_share", "queued_in",
 )  # fmt: skip
 """With age and progress ten: the Sentry SDK cuts what is wider."""
+
+
+def bounded(text: str) -> str:
+    """``text`` scrubbed, and cut to MAX_TEXT: what a dying actor writes must not keep its successor waiting.
+
+    Twice as much is scrubbed as is kept, so that no half of a secret stands at the cut.
+    """
+    return scrub(text[: 2 * MAX_TEXT])[:MAX_TEXT]
 
 
 def describe(error: BaseException) -> dict[str, object]:
@@ -29,12 +39,12 @@ def describe(error: BaseException) -> dict[str, object]:
     return {
         "type": type(error).__name__,
         "module": type(error).__module__,
-        "text": scrub(str(error)),
+        "text": bounded(str(error)),
         "frames": [
             {"file": frame.filename, "line": frame.lineno, "function": frame.name, "code": frame.line or ""}
             for frame in frames
         ],
-        "traceback": scrub("".join(traceback.format_exception(error))),
+        "traceback": bounded("".join(traceback.format_exception(error))),
     }
 
 
@@ -83,7 +93,7 @@ def write_record(
         "cause": scrub_fields(cause),
         "message_type": message_type,
         "correlation_id": correlation_id,
-        "breadcrumbs": [scrub(line) for line in breadcrumbs],
+        "breadcrumbs": [bounded(line) for line in breadcrumbs],
         "config_hash": config_hash,
         "build": build,
         "mode": mode,

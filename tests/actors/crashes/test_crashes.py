@@ -146,6 +146,21 @@ def test_a_death_without_an_exception_is_reported_too(tmp_path: Path, server: Se
     assert server.events[0]["extra"]["last_beat"] == "tick 5"
 
 
+def test_a_record_stays_small_whatever_the_exception_says_and_no_half_of_a_secret_stands_at_its_end(
+    tmp_path: Path,
+) -> None:
+    token = "Bearer " + "t" * 400
+    try:
+        raise ValueError("x" * (crash.MAX_TEXT - 200) + token + "y" * 20_000_000)
+    except ValueError as error:
+        cause = crash.describe(error)
+    path = crash.write_record(
+        tmp_path, utc_ns=1, name="risk", incarnation=1, pid=2, cause=cause, breadcrumbs=["z" * 1_000_000] * 30
+    )
+    assert path.stat().st_size < 1_000_000
+    assert "tttt" not in path.read_text()
+
+
 def test_the_last_heartbeat_and_every_breadcrumb_arrive_whole(tmp_path: Path, server: Server) -> None:
     reporter = Reporter(tmp_path)
     reporter.harness.advance(1.0)
