@@ -71,7 +71,7 @@ def test_a_dead_root_costs_the_entries_alone_a_new_tree_takes_over_until_none_is
     assert lines["tree_restarting"]["left"] == 1
     (record,) = (one.data / "crash").glob("*-root-1.json")
     died = json.loads(record.read_text())
-    assert died["extra"]["recorded_by"] == "run" and "children_count" in died["extra"]["last_beat"]
+    assert died["extra"]["recorded_by"] == "run" and "children_count" in died["extra"]["last_beat"]["progress"]
     wait_for(lambda: "started anew" in one.log.read_text(), "the page", 5)
 
     second = one.epoch()
