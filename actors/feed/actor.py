@@ -28,8 +28,9 @@ PULSE_DEADLINE_S = 5.0
 """A loop that did not turn for this long hangs (the largest frame takes 0.2 s)."""
 EPOCHS_PER_INCARNATION = 1_000_000
 RECENT_TRADES = 100
-LISTING_S = 2.0
-"""The venue's listing is read this often while a book is missing."""
+LISTING_S, LISTING_QUICK, LISTING_MAX_S = 2.0, 5, 30.0
+"""The venue's listing is read this often while a book is missing; after so many times ever more seldom, since an
+outage of an hour must not use up the account's requests."""
 LISTING_CALM_S = 60.0
 """... and this often while everything else flows without a product that is not listed."""
 HEALTH_RECEIVERS = ("watchdog", "admin", "metrics")
@@ -60,6 +61,7 @@ class FeedActor(TradingActor):
         self._exchange_utc_ns = 0
         self._listing = Listing(())
         self._listing_asked = ("", 0)
+        self._listings_in_a_row = 0
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -230,12 +232,16 @@ class FeedActor(TradingActor):
         left_out, now = self._listing.left_out, self.clock.boot_ns()
         shown = (self._latest.get(product) for product in self._listing.products if product not in left_out)
         calm = all(update is not None and update.fresh for update in shown)
-        if calm and (not left_out or now - self._listing_asked[1] < LISTING_CALM_S * NS_PER_S):
+        self._listings_in_a_row = 0 if calm else self._listings_in_a_row
+        more = self._listings_in_a_row - LISTING_QUICK
+        wait_s = LISTING_CALM_S if calm else min(LISTING_MAX_S, LISTING_S * 2.0**more) if more > 0 else 0.0
+        if (calm and not left_out) or now - self._listing_asked[1] < wait_s * NS_PER_S:
             return
         request_id = f"{self.name}-{self.incarnation}-listing-{now}"
         query = VenueQuery(request_id, QueryKind.PRODUCTS, self.stamp, products=self._listing.products)
         if self.tell("gateway", query):
             self._listing_asked = (request_id, now)
+            self._listings_in_a_row = min(self._listings_in_a_row + 1, 10)
 
     def on_venue_answer(self, answer: VenueAnswer, sender: object) -> None:
         if answer.request_id != self._listing_asked[0] or not answer.ok:

@@ -261,6 +261,14 @@ def test_a_product_that_is_not_listed_is_left_out_named_and_paged(harness: Actor
     assert harness.take("gateway", VenueQuery) == []  # everything else flows: no need to ask so soon
 
 
+def test_the_listing_is_read_ever_more_seldom_while_no_book_comes(harness: ActorHarness) -> None:
+    asked = 0
+    for _ in range(300):
+        harness.advance(LISTING_S)
+        asked += len(harness.take("gateway", VenueQuery))
+    assert 20 <= asked <= 30, f"{asked} requests in 10 minutes"
+
+
 def test_a_listing_that_cannot_be_read_leaves_nothing_out(harness: ActorHarness) -> None:
     for _ in range(3):
         harness.advance(LISTING_S)
