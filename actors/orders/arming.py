@@ -348,6 +348,8 @@ class TrackerArming(TrackerWire):
         self.log.info("exit_finished", symbol=symbol, reason=handover.reason, why=step.why)
         if step.page:
             text = f"The exit of {symbol} ({handover.reason}) did not sell everything: {step.why}"
+            if step.why == exits.EXHAUSTED:
+                text += f"; `run.py flatten {symbol}` goes by the book of now, below the floor too"
             self.alert(Severity.PAGE, f"exit:{symbol}", text, handover.correlation_id)
         self.changed()
         self.tend(symbol)

@@ -19,6 +19,7 @@ from actors.orders import grid
 from actors.orders.records import OrderRecord
 
 STRATEGY, MAX_HOLD, STOP, TARGET, FLATTEN = "strategy", "max_hold", "stop", "target", "flatten"
+EXHAUSTED = "ladder_exhausted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def _after_sell(handover: Handover, view: ExitView, sell: OrderRecord) -> tuple[
     if handover.limit_price is not None or refused:
         return cleared, Finish("refused" if refused else "unfilled", page=refused)
     if cleared.step >= len(view.ladder_bps):
-        return cleared, Finish("ladder_exhausted", page=True)
+        return cleared, Finish(EXHAUSTED, page=True)
     if not view.mode_allows:
         return cleared, Finish("state")
     return cleared, Wait("next_price")

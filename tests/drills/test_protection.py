@@ -210,6 +210,30 @@ def test_a_stop_that_the_market_has_left_behind_goes_down_the_ladder(guarded: Gu
     assert (last["kind"], last["role"], last["reason"]) == ("limit_ioc", "protection", "stop")
 
 
+def test_a_crash_that_the_feed_missed_is_sold_by_an_operator_although_the_account_shows_zeros(guarded: Guarded) -> None:
+    """No exit of the daemon's own goes below the floor under the last accepted price; a flatten goes by the book."""
+    stop = _terms(guarded.hold(ETH, SMALL))["stop_trigger_price"]
+    for fault in ("refuse_connect", "zero_balances"):
+        guarded.venue.fault(fault)
+    guarded.venue.fault("close", code=1006)
+    guarded.venue.fault("product_mode", symbol=ETH, mode="cancel_only", seconds=2)  # the price passes the stop by
+    guarded.venue.price(ETH, (stop * Decimal("0.75")).quantize(Decimal("0.01")))
+    wait_for(
+        lambda: any(one.get("key") == f"exit:{ETH}" for one in guarded.daemon.log_lines()),
+        f"the end of the ladder to be paged\n{guarded.daemon.tail(20)}",
+        60,
+        0.2,
+    )
+    assert guarded.owned(guarded.venue.truth(), ETH) > 0, "below the floor without an operator"
+    guarded.out(ETH)
+    assert guarded.owned(guarded.venue.truth(), ETH) == 0
+    guarded.venue.clear_faults()
+    guarded.venue.price(ETH, (stop / Decimal("0.95")).quantize(Decimal("0.01")))
+    wait_for(lambda: guarded.daemon.run("reconcile").returncode == 0, "ledger and venue to agree", 60, 1)
+    guarded.daemon.run("resume", "--reason", "drill")
+    guarded.daemon.wait_run()
+
+
 def test_a_target_takes_profit_and_the_end_of_the_holding_time_sells(guarded: Guarded) -> None:
     bracket = guarded.hold(ETH, SMALL)
     guarded.venue.price(ETH, (_terms(bracket)["limit_price"] * Decimal("1.002")).quantize(Decimal("0.01")))
