@@ -12,7 +12,7 @@ def replace(path: Path, body: bytes) -> None:
     partial = path.with_suffix(".partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, body)
+        _write(fd, body)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -31,12 +31,18 @@ def create(path: Path, body: bytes, mode: int = 0o644) -> bool:
         sync_folder(path.parent)
         return False
     try:
-        os.write(fd, body)
+        _write(fd, body)
         os.fsync(fd)
     finally:
         os.close(fd)
     sync_folder(path.parent)
     return True
+
+
+def _write(fd: int, body: bytes) -> None:
+    """All of it; a disk that is nearly full takes a part first and refuses the rest. Raises OSError."""
+    while body:
+        body = body[os.write(fd, body) :]
 
 
 def remove(path: Path) -> None:

@@ -208,9 +208,9 @@ class EgressWriter:
             _compact(path, boot)
             self._fd = self._open()
         except OSError as error:
-            if error.errno != errno.EROFS:
+            if error.errno not in (errno.EROFS, errno.ENOSPC):
                 raise
-            # A disk that turned read-only refuses every record, and with it every order; cancels need none.
+            # Such a disk refuses every record, and with it every order; cancels need none.
 
     def _open(self) -> int:
         log = read_records(self._path)
@@ -248,7 +248,7 @@ class EgressWriter:
         with self._lock:
             try:
                 data = _encode(record)
-                if not self.birth or not self._same_file():
+                if self._fd < 0 or not self.birth or not self._same_file():
                     self.close()
                     self._fd = self._open()
                 if not self.birth:

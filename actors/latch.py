@@ -6,6 +6,7 @@ what it is. Its content is for people; an empty file latches as well.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import orjson
@@ -20,8 +21,14 @@ SHOWN = 200
 def create_latch(path: Path, reason: str, operator: str, utc_ns: int) -> bool:
     """Create the latch and make it durable (file and folder). False when it was there already. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = orjson.dumps({"reason": reason, "operator": operator, "time": to_rfc3339(utc_ns)})
-    return durable.create(path, text + b"\n")
+    said = orjson.dumps({"reason": reason, "operator": operator, "time": to_rfc3339(utc_ns)})
+    try:
+        return durable.create(path, said + b"\n")
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not path.exists():
+            raise
+        durable.sync_folder(path.parent)  # no room for what it says, yet its name is there: it latches
+        return True
 
 
 def latch_exists(path: Path) -> bool:

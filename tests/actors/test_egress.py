@@ -204,6 +204,36 @@ def test_a_disk_that_turned_read_only_starts_a_writer_that_refuses(
     assert read_records(path).created("b") == {"one", "three"}
 
 
+def test_a_log_that_cannot_be_opened_refuses_each_record_and_closes_nobody_elses_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "egress.log", os.open
+    writer = EgressWriter(path, "b", 1)
+    path.unlink()
+
+    def read_only(path: object, flags: int, *more: int) -> int:
+        if flags & os.O_WRONLY:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return real(path, flags, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", read_only)
+    number = writer._fd
+    with pytest.raises(EgressError, match="Read-only"):
+        writer.append(Verb.CREATE, "one", b"", boot_ns=1, utc_ns=1)
+    other = real(tmp_path, os.O_RDONLY)
+    os.dup2(other, number)  # the number is in use again
+    with pytest.raises(EgressError, match="Read-only"):
+        writer.append(Verb.CREATE, "two", b"", boot_ns=1, utc_ns=1)
+    os.fstat(number)
+    for fd in {other, number}:
+        os.close(fd)
+    with pytest.raises(EgressError, match="Read-only"):
+        EgressWriter(path, "b", 2).append(Verb.CREATE, "three", b"", boot_ns=1, utc_ns=1)
+    monkeypatch.undo()
+    writer.append(Verb.CREATE, "four", b"", boot_ns=1, utc_ns=1)
+    assert read_records(path).created("b") == {"four"}
+
+
 def test_a_copy_that_was_given_the_inode_of_the_first_file_is_another_file(tmp_path: Path) -> None:
     path = tmp_path / "egress.log"
     _write(path, "one")
