@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 HEALTH_MAX_AGE_S = 5.0
-"""The file is touched every 0.5 s: by the outer ring, for each sign of the root that all permanent actors beat."""
+"""The outer ring touches the file for each beat of the root (4 a second) that says that all permanent actors beat."""
 
 
 def is_alive(health_file: Path) -> bool:

@@ -17,7 +17,7 @@ from commands.pulse import Pulse
 from commands.ring_signals import Signals
 from commands.systemd import Notifier
 from commands.venue_process import EmbeddedSimulator
-from config.paths import health_file, run_dir, tree_sign_file
+from config.paths import health_file, run_dir
 from config.settings import Settings
 from supervision import tree
 from supervision.specs import SupervisorSpec
@@ -73,7 +73,6 @@ class TreeLife:
             }
         )
         self._beat: Heartbeat | None = None
-        self._sign_ns = 0
         self._admin_answers = 0
         self._next_ping = self._next_probe = 0.0
         self._ready = self._up = False
@@ -91,8 +90,7 @@ class TreeLife:
         Raises OSError, SocketDirectoryError, SystemRunning, SystemFailed.
         """
         data_dir = self.settings.data_dir
-        health_file(data_dir).unlink(missing_ok=True)
-        tree_sign_file(data_dir).unlink(missing_ok=True)
+        self._remove_health()
         try:
             with start_system(run_dir(data_dir)) as system:
                 self._started = time.monotonic()
@@ -101,16 +99,8 @@ class TreeLife:
                 code, why = self._watch(system)
                 self._around.notifier.status(f"ended: {why}")
         finally:
-            self._remove_signs()
+            self._remove_health()
         return Ending(code, why, self._beat)
-
-    def _remove_signs(self) -> None:
-        """No tree, no fresh sign of one. A disk that refuses must not hide how the tree ended: they age anyhow."""
-        for path in (health_file(self.settings.data_dir), tree_sign_file(self.settings.data_dir)):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                self._log.error("sign_of_life_not_removed", path=str(path), error=str(error))
 
     def _initialize(self, system: DaemonSystem) -> Initialize:
         return Initialize(
@@ -167,27 +157,21 @@ class TreeLife:
         return code, f"the tree ended with {_words(status)}"
 
     def _receive(self, system: DaemonSystem, now: float) -> None:
-        """The root's beats, the admin's answers, and the root's sign that everybody below it beats."""
+        """The root's beats, what they say of everybody below it, and the admin's answers."""
         while (message := system.receive(0.0)) is not None:
             if isinstance(message, Heartbeat):
                 self._beat = message
                 self._pulse.sign("root", now)
                 self._around.hear(message)
+                if dict(message.progress).get("silent_count") == 0:
+                    self._pulse.sign("tree", now)
+                    self._touch_health()
         if now >= self._next_probe:
             system.probe_admin()
             self._next_probe = now + PROBE_S
         if system.admin_answers != self._admin_answers:
             self._admin_answers = system.admin_answers
             self._pulse.sign("admin", now)
-        try:
-            sign_ns = tree_sign_file(self.settings.data_dir).stat().st_mtime_ns
-        except OSError:
-            return
-        if sign_ns != self._sign_ns:
-            # Judged by our own clock since it last changed: a step of the wall clock kills nobody.
-            self._sign_ns = sign_ns
-            self._pulse.sign("tree", now)
-            self._touch_health()
 
     def _touch_health(self) -> None:
         """Passed on for each sign of the tree: a health file is fresh only while both rings are alive."""
@@ -195,6 +179,13 @@ class TreeLife:
             health_file(self.settings.data_dir).touch()
         except OSError as error:
             self._log.error("health_file_not_written", error=str(error))
+
+    def _remove_health(self) -> None:
+        """No tree, no health file; a disk that refuses must not keep the ring from what follows a tree's end."""
+        try:
+            health_file(self.settings.data_dir).unlink(missing_ok=True)
+        except OSError as error:
+            self._log.error("health_file_not_removed", error=str(error))
 
     def _ping(self, now: float) -> None:
         """systemd's ping is earned: only while all permanent actors beat, the root beats and the admin answers."""

@@ -29,8 +29,3 @@ def admin_socket(data_dir: Path) -> Path:
 def health_file(data_dir: Path) -> Path:
     """Touched by the outer ring while it and the tree are alive; its age is what HEALTHCHECK judges."""
     return data_dir / "health"
-
-
-def tree_sign_file(data_dir: Path) -> Path:
-    """Touched by the root while everybody below it beats: what the outer ring passes on."""
-    return data_dir / "health.tree"

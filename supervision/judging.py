@@ -6,13 +6,12 @@ import math
 
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.health import ChildState, HangSuspected, Heartbeat
-from config.paths import tree_sign_file
 from supervision.children import Child
 from supervision.family import Family
 
 CHECK_MAX_S, CHECK_MIN_S = 0.5, 0.02
 """The next look is when somebody's silence would be too long; never further away than the first of these."""
-HEALTH_S = 0.5
+SILENCE_LOOK_S = 0.5
 HEALTH_SILENCE_S = 4.0
 
 
@@ -23,7 +22,7 @@ class Judge(Family):
         self._alerts_boot_ns = self.clock.boot_ns()
         self._next_check(self._alerts_boot_ns)
         if self.name == "root":
-            self.every("health", HEALTH_S, self._touch_health, first_s=0.0)
+            self.every("silence", SILENCE_LOOK_S, self._log_silence)
 
     def on_heartbeat(self, message: Heartbeat, sender: object) -> None:
         child = self.children.get(message.name)
@@ -86,18 +85,11 @@ class Judge(Family):
         if now - child.hang_since_boot_ns >= child.spec.hang_warn_s * NS_PER_S:
             self._kill(child, f"hung: no beat for {silent_s:.1f} s")
 
-    def _touch_health(self) -> None:
-        """The sign of life for the outer ring: earned while no actor at all is silent beyond saving."""
-        if "alerts" in self.peers:
-            self._alerts_boot_ns = self.clock.boot_ns()
+    def _log_silence(self) -> None:
+        """Who keeps the root from giving the outer ring the tree's sign of life."""
         silent = self._silent_below()
         if silent:
             self.log.error("no_sign_of_life", because=silent)
-            return
-        try:
-            tree_sign_file(self.settings.data_dir).touch()
-        except OSError as error:
-            self.log.error("sign_of_life_not_written", error=str(error))
 
     def _silent_below(self) -> list[str]:
         """Children that should run and are silent for HEALTH_SILENCE_S, and supervisors that say so of theirs.
@@ -113,7 +105,12 @@ class Judge(Family):
         ]
 
     def progress(self) -> dict[str, int]:
-        """The root also says when there was last somebody who tells the operators: the outer ring pages if not."""
+        """How many are silent beyond saving: none is the tree's sign of life for the outer ring, which needs no disk.
+
+        The root also says when there was last somebody who tells the operators: the outer ring pages if not.
+        """
+        if "alerts" in self.peers:
+            self._alerts_boot_ns = self.clock.boot_ns()
         told = {"alerts": self._alerts_boot_ns} if self.name == "root" else {}
         return {**super().progress(), "silent_count": len(self._silent_below()), **told}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from actors.messages.health import Heartbeat
 from supervision.restart import GiveUp, Intensity, Restart, Strategy
 from supervision.supervisor import GAVE_UP_EXIT
 from tests.supervision.parts import Misbehave, Say
@@ -183,20 +184,25 @@ def test_a_millisecond_handler_behind_three_thousand_messages_shows_as_lag(grow:
 
 
 def test_the_root_gives_a_sign_of_life_only_while_everybody_below_beats(
-    grow: Callable[..., Tree], tmp_path: Path
+    grow: Callable[..., Tree],
 ) -> None:
-    sign = tmp_path / "health.tree"
     tree = grow(branch("sup", part("one", missed_kill_s=60.0)))
     one = tree.up("one")
-    wait_for(sign.exists, "the sign of life")
+
+    def silent() -> int | None:
+        """What the root's newest beat says of those below it."""
+        newest = None
+        while (message := tree.system.receive(0.3)) is not None:
+            newest = dict(message.progress)["silent_count"] if isinstance(message, Heartbeat) else newest
+            if newest is not None:
+                break
+        return newest
+
+    wait_for(lambda: silent() == 0, "the sign of life")
     os.kill(one.pid, signal.SIGSTOP)  # its own supervisor looks away for a minute: nobody may call that healthy
-
-    def silent() -> bool:
-        return time.time() - sign.stat().st_mtime > 1.5
-
-    wait_for(silent, "the sign to be withheld")
+    wait_for(lambda: silent() == 1, "the sign to be withheld")
     os.kill(one.pid, signal.SIGCONT)
-    wait_for(lambda: not silent(), "the sign to come back")
+    wait_for(lambda: silent() == 0, "the sign to come back")
 
 
 def test_the_admin_answers_the_process_above_it_and_a_stopped_one_does_not(grow: Callable[..., Tree]) -> None:
