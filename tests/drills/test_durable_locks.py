@@ -105,6 +105,7 @@ def test_cooldowns_rates_holding_times_and_operators_words_outlive_kill_9(
     again = one.wait_status(lambda s: "BTC-USD" in (s["exposure"] or {"cooldowns": {}})["cooldowns"], "the cooldown")
     assert again["exposure"]["cooldowns"]["BTC-USD"] == ends
     restarted(one)
+    owner_killed(one, "tracker")  # who looks at the holding times
     held = [o for o in venue.truth()["orders"] if o["side"] == "BUY" and o["product_id"] != "BTC-USD"]
     wait_for(lambda: sold_by_a_later_start(venue, held[0]), f"{held[0]['product_id']} to be sold in time", 120, 0.5)
     assert entries_per_minute(venue) <= 3
