@@ -74,6 +74,7 @@ class TreeLife:
         )
         self._beat: Heartbeat | None = None
         self._admin_answers = 0
+        self._health_error = ""
         self._next_ping = self._next_probe = 0.0
         self._ready = self._up = False
         self.has_begun = False
@@ -178,7 +179,11 @@ class TreeLife:
         try:
             health_file(self.settings.data_dir).touch()
         except OSError as error:
-            self._log.error("health_file_not_written", error=str(error))
+            if str(error) != self._health_error:
+                self._log.error("health_file_not_written", error=str(error))
+            self._health_error = str(error)
+        else:
+            self._health_error = ""
 
     def _remove_health(self) -> None:
         """No tree, no health file; a disk that refuses must not keep the ring from what follows a tree's end."""
