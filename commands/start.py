@@ -54,7 +54,10 @@ def start(options: argparse.Namespace) -> int:
     simulator: EmbeddedSimulator | None = None
     try:
         if mode == "demo" and not options.simulator_url:
-            simulator = _embed(options, settings)
+            try:
+                simulator = _embed(options, settings)
+            except OSError as error:
+                raise Refused(f"{settings.data_dir}: {error}") from error
         tree.preload()  # beside the simulator's own start
         if mode == "demo":
             venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)

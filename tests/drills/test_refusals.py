@@ -108,6 +108,12 @@ def test_a_bad_argument_is_refused_with_the_way_out(tmp_path: Path, arguments: t
     assert_refused(start(tmp_path, *arguments), tmp_path, says)
 
 
+def test_a_data_folder_that_cannot_take_the_store_is_refused_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "demo").touch()
+    assert_refused(start(tmp_path), tmp_path, str(tmp_path / "data" / "demo"))
+
+
 def test_config_check_and_show_mask_secrets_and_name_the_hash(tmp_path: Path) -> None:
     check = subprocess.run([*RUN, "config", "--check"], capture_output=True, text=True, env=clean_environment())
     assert check.returncode == 0, check.stderr
