@@ -50,6 +50,7 @@ class Ledger(LedgerReads):
         self._lock_fd = lock_fd
         self._stamp: tuple[int, int, int, str] | None = None
         self._files: dict[Path, tuple[int, int]] = {}
+        self._lock_path: Path | None = None
         self._n, self._chain = 0, events.GENESIS
         self.notes: list[str] = []
         """What opening it found that an operator should hear of."""
@@ -100,6 +101,7 @@ class Ledger(LedgerReads):
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA foreign_keys=ON")
             ledger = cls(db, lock_fd)
+            ledger._lock_path = path.with_suffix(".lock")
             if ledger._version() == 0:
                 ledger._create()
             ledger._check(path, expected, now_utc_ns)
@@ -190,13 +192,26 @@ class Ledger(LedgerReads):
         except sqlite3.Error as error:
             self._n, self._chain = before
             self._roll_back()
-            raise LedgerWriteError(f"ledger not written: {error}") from error
+            raise LedgerWriteError(f"ledger not written: {error}{self._refusal()}") from error
         except BaseException:
             self._n, self._chain = before
             self._roll_back()
             raise
         finally:
             self._stamp = None
+
+    def _refusal(self) -> str:
+        """What the file system says to a writer, where it is plainer than SQLite's "disk I/O error".
+
+        Asked of the lock file: closing another descriptor of the database would drop SQLite's locks.
+        """
+        if self._lock_path is None:
+            return ""
+        try:
+            os.close(os.open(self._lock_path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            return f" ({error.strerror}: {self._lock_path.parent})"
+        return ""
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
