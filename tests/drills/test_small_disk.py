@@ -98,6 +98,19 @@ def said_by_kill(trade: Trade, words: str) -> str:
     return line
 
 
+def come_back(trade: Trade, *names: str) -> None:
+    """kill -9 of each; its successor starts although nothing can be written."""
+    for name in names:
+        old = trade.daemon.actor(name)["pid"]
+        os.kill(old, signal.SIGKILL)
+        trade.daemon.wait_status(
+            lambda s, name=name, old=old: any(
+                a["name"] == name and a["pid"] not in (None, old) and a["state"] == "running" for a in s["actors"]
+            ),
+            f"{name} to be back",
+        )
+
+
 def test_a_full_disk_halts_keeps_protection_lets_cancels_through_and_loses_no_fill(
     small: SmallDisk, trade: Callable[[], Trade]
 ) -> None:
@@ -112,10 +125,7 @@ def test_a_full_disk_halts_keeps_protection_lets_cancels_through_and_loses_no_fi
     assert protection_of(status, symbol) == "", "what is not on the disk is not in the books"
     wait_for(lambda: not one.bids(), "no entry to rest")
     assert one.stops() == stops, "no protection without an intent on the disk, none taken away"
-    for name in ("gateway", "watchdog", "tracker"):
-        old = one.daemon.actor(name)["pid"]
-        os.kill(old, signal.SIGKILL)
-        wait_for(lambda name=name, old=old: one.daemon.actor(name)["pid"] != old, f"a new {name}")
+    come_back(one, "gateway", "watchdog", "tracker")
     names = one.names()
     one.halted(FULL)
     assert (one.names(), one.stops()) == (names, stops)
@@ -167,10 +177,7 @@ def test_a_disk_that_turns_read_only_under_the_daemon_halts_it_and_kill_and_prot
     names = one.names()
     assert str(one.daemon.data) in said_by_kill(one, "NOT latched")
     one.halted(state="KILLED")
-    for name in ("gateway", "tracker", "watchdog"):
-        old = one.daemon.actor(name)["pid"]
-        os.kill(old, signal.SIGKILL)
-        wait_for(lambda name=name, old=old: one.daemon.actor(name)["pid"] != old, f"a new {name}")
+    come_back(one, "gateway", "watchdog", "tracker")
     one.halted()
     assert (one.names(), one.stops()) == (names, stops)
     one.daemon.kill()
