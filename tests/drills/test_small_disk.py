@@ -171,13 +171,17 @@ def test_a_disk_that_turns_read_only_under_the_daemon_halts_it_and_kill_and_prot
     bid = one.bids()[0]
     failing.fail()
     take(one, bid)
-    one.halted("ledger_write", "Read-only file system", str(one.store))
+    status = one.halted("ledger_write", "Read-only file system", str(one.store))
     wait_for(lambda: not one.bids(), "no entry to rest")
     assert one.stops() == stops
     names = one.names()
     assert str(one.daemon.data) in said_by_kill(one, "NOT latched")
     one.halted(state="KILLED")
-    come_back(one, "gateway", "watchdog", "tracker")
+    come_back(one, "gateway", "tracker", "watchdog")
+    # The outer ring gives up a tree that shows no sign of life for 5 s: this one lives on, without any file.
+    lived = status["uptime_s"]
+    later = one.daemon.wait_status(lambda s: s["uptime_s"] > lived + 8, "a tree that lives on")
+    assert later["epoch"] == status["epoch"]
     one.halted()
     assert (one.names(), one.stops()) == (names, stops)
     one.daemon.kill()
