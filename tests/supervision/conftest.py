@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.supervision.trees import Tree
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: the whole path of a socket has to fit into 107 bytes, however deep pytest's own folders are."""
+    with tempfile.TemporaryDirectory(prefix="td-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest.fixture
