@@ -73,6 +73,8 @@ class Judge:
         self._orders_seen = 0
         self._lease: Lease | None = None
         """The newest that reached the gateway that lives now."""
+        self._compared_in_epoch = 0
+        """The daemon's start since which the reconciler last found ledger and venue to agree."""
         self._stopped_boot_ns: int | None = None
         """Since when every lease forbids entries."""
         self._sent: Counter[str] = Counter()
@@ -97,6 +99,8 @@ class Judge:
             self.snapshot = message
         elif isinstance(message, ReconcileReport):
             self.report = message
+            if message.complete and message.ok:
+                self._compared_in_epoch = self.world.epoch
 
     def gateway_heard(self, lease: Lease | None) -> None:
         """A lease reached the gateway; None: a new gateway has none yet."""
@@ -118,6 +122,8 @@ class Judge:
             self._break(f"{client_order_id}: a BUY left without a lease younger than 2 s: {lease}")
         elif lease.state_of(symbol) is not TradingState.RUN:
             self._break(f"{client_order_id}: a BUY left under {lease.state_of(symbol)}")
+        if self._compared_in_epoch != self.world.epoch:
+            self._break(f"{client_order_id}: a BUY left before the books were compared since the daemon's start")
         stopped = self.world.schedule.stopped_since()
         if stopped is not None and wire_boot_ns > stopped + LEASE_LIFE_NS:
             self._break(f"{client_order_id}: a BUY left {(wire_boot_ns - stopped) / 1e9:.1f} s after a stop was done")

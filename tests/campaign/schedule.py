@@ -285,6 +285,8 @@ class Schedule:
             self._kill_on_the_way()
         elif isinstance(admin, VirtualAdmin) and admin._ready:
             self._ask(admin, verb, flatten=flatten and verb is OperatorVerb.KILL)
+        if verb in STOPS and self.random.random() < 0.4:
+            self._at(self.random.uniform(1.0, 4.0), lambda: self._kill("watchdog"))  # it must not forget
         if verb is not OperatorVerb.RESUME and self.random.random() < 0.5:
             self._at(self.random.uniform(0.2, 3.0), self._let_go)
 
