@@ -80,5 +80,6 @@ def test_a_balance_read_before_the_cancel_was_proven_is_not_sold_by(tmp_path: Pa
     desk.harness.deliver(replace(answer, asked_boot_ns=watch.proof_asked - 1))
     assert not [one for one in desk.harness.sent["gateway"] if isinstance(one, SubmitOrder)]
     assert desk.tracker.ledger.book("BTC-USD").quantity == Decimal(1)
+    desk.harness.advance(0.3)  # not asked again at once
     desk.settle()
     assert desk.venue.history[-1] == "SELL limit_ioc 1"
