@@ -69,7 +69,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.lost = 0
-        self._opened: tuple[int, int] | None = None
+        self._opened: tuple[int, int, int] | None = None
         self._fd = -1
         self._socket: socket.socket | None = None
         self._ask_first = False
@@ -100,7 +100,7 @@ class Outlet:
 
     def _open(self, fd: int) -> None:
         found = os.fstat(fd)
-        if self._opened == (found.st_dev, found.st_ino):
+        if self._opened == (fd, found.st_dev, found.st_ino):
             return
         self._fd, self._socket, self._ask_first = fd, None, False
         if stat.S_ISSOCK(found.st_mode):
@@ -110,7 +110,7 @@ class Outlet:
                 self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             except OSError:
                 self._ask_first = True
-        self._opened = (found.st_dev, found.st_ino)
+        self._opened = (fd, found.st_dev, found.st_ino)
 
 
 _OUTLET = Outlet()
