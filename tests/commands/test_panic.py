@@ -209,12 +209,17 @@ def test_an_interrupted_panic_says_what_is_unproven(venue: SimulatorProcess, tmp
     running = subprocess.Popen(
         [sys.executable, RUN, "panic", *keyed(venue, tmp_path), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path,
+        # Whoever runs in the background ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while venue.struck("status") == before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    told = json.loads(running.communicate(timeout=30)[0])
+    try:
+        deadline = time.monotonic() + 30
+        while venue.struck("status") == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        told = json.loads(running.communicate(timeout=30)[0])
+    finally:
+        running.kill()  # one that goes on would cancel the next test's orders
     assert running.returncode == 1 and not told["proven"] and told["hindrance"] == "interrupted"
     assert [order["client_order_id"] for order in told["still_open"]] == [name]
 
