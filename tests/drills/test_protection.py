@@ -181,8 +181,12 @@ def test_a_bracket_lost_to_self_trade_prevention_is_placed_again(guarded: Guarde
         },
     }
     guarded.venue.call("/control/order", manual)
-    lost = next(one for one in guarded.venue.truth()["orders"] if one["order_id"] == bracket["order_id"])
-    assert lost["status"] == "CANCELLED", "the bracket was to be cancelled"  # another may be there already
+
+    def lost() -> bool:  # another may be there already
+        shown = (one for one in guarded.venue.truth()["orders"] if one["order_id"] == bracket["order_id"])
+        return next(shown)["status"] == "CANCELLED"
+
+    wait_for(lost, "the bracket to be cancelled", 10, 0.01)
     print(f"naked after self-trade prevention: {guarded.naked_until_covered(BTC):.2f} s")
     guarded.out(BTC)
 
