@@ -43,6 +43,8 @@ class TrackerActor(TrackerReporting):
         """Of the ledger as it was found: what is written since then says nothing about the time before."""
         self._looked_all = 0
         self._polled = 0
+        self._asked_resting = 0
+        """The n of the resting entry that was asked for last: they take turns."""
 
     # --- life ------------------------------------------------------------------------------------------
 
@@ -174,8 +176,10 @@ class TrackerActor(TrackerReporting):
         self.look_at_rejections()
         if self._first_round:
             self._ask_first_round()
-        for record in self.ledger.working():
+        working = self.ledger.working()
+        for record in working:
             self._sweep_order(record)
+        self._ask_one_resting(working)
         now = self.clock.boot_ns()
         orders = self.settings.orders
         if now - self._polled >= orders.poll_s * NS_PER_S and self.ledger.working():
@@ -215,7 +219,7 @@ class TrackerActor(TrackerReporting):
         if facts.awaits_fills and facts.order_id is not None:
             self.ask_fills(facts.order_id)
             self.page_unlisted_fills(record, now_utc)
-        restless = record.intent.kind in (OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD) or facts.triggered
+        restless = record.intent.kind is OrderKind.LIMIT_IOC or facts.triggered
         restless = restless or facts.venue_status in ("PENDING", "QUEUED")
         if restless or facts.cancel_requested or not facts.seen or facts.awaits_fills:
             self.ask_order(record)
@@ -226,6 +230,21 @@ class TrackerActor(TrackerReporting):
             self.send_cancel(record, "again")
         elif overdue or lingering:
             self.cancel_orders([record], "overdue")
+
+    def _ask_one_resting(self, working: list[OrderRecord]) -> None:
+        """One resting entry at a time, of those that the market may be filling: the user channel says it at once, the
+        poll a moment later, and fifty that are asked for every second would leave nothing for anybody else."""
+        near = [one for one in working if self._may_be_filling(one)]
+        if near:
+            one = next((one for one in near if one.n > self._asked_resting), near[0])
+            self._asked_resting = one.n
+            self.ask_order(one)
+
+    def _may_be_filling(self, record: OrderRecord) -> bool:
+        if record.intent.kind is not OrderKind.LIMIT_GTD or record.state is OrderState.UNKNOWN or not record.facts.seen:
+            return False
+        quote = self.fresh_quote(record.symbol)
+        return quote is None or quote.bid <= record.intent.limit_price
 
     def _sweep_positions(self, everything: bool) -> None:
         stale = []

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from actors.messages.health import BreakerName, BreakerSignal, TradingState
-from actors.messages.trading import OrderKind, Protection, Refusal, SubmitOrder
+from actors.messages.trading import OrderKind, Protection, QueryKind, Refusal, SubmitOrder, VenueQuery
+from tests.actors.harness import ActorHarness
 from tests.actors.orders.desk import Desk
 
 
@@ -160,6 +161,44 @@ def test_a_working_entry_past_its_end_is_cancelled(desk: Desk) -> None:
     desk.pass_time(9)
     assert desk.venue.history == ["BUY limit_gtd 1", "cancel BUY 1"]
     assert desk.states() == ["entry CANCELLED"]
+
+
+def _asked_by_name(desk: Desk, total_s: float) -> list[str]:
+    """Orders that were asked for one by one while this time passed, with quotes of both symbols."""
+    asked: list[str] = []
+    answer_one = desk.venue.answer_one
+
+    def noted(harness: ActorHarness, message: object) -> None:
+        if isinstance(message, VenueQuery) and message.kind is QueryKind.ORDER:
+            asked.append(message.client_order_id)
+        answer_one(harness, message)
+
+    desk.venue.answer_one = noted  # type: ignore[method-assign]
+    for _ in range(round(total_s * 4)):
+        desk.quote("ETH-USD")
+        desk.pass_time(0.25)
+    desk.venue.answer_one = answer_one  # type: ignore[method-assign]
+    return asked
+
+
+def test_resting_entries_take_turns_and_cost_one_query_a_second_however_many_they_are(desk: Desk) -> None:
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=60.0)
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=60.0, symbol="ETH-USD", limit_price=Decimal(10))
+    desk.settle()
+    asked = _asked_by_name(desk, 20)
+    assert len(set(asked)) == 2
+    assert len(asked) <= 20
+    assert abs(asked.count(asked[0]) - asked.count(asked[1])) <= 1
+
+
+def test_an_entry_that_the_market_has_not_reached_costs_nothing_and_its_missed_fill_is_found(desk: Desk) -> None:
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=60.0, limit_price=Decimal("99.00"))
+    desk.settle()
+    assert _asked_by_name(desk, 10) == []
+    (entry,) = desk.venue.open()
+    desk.venue.fill(entry.order_id, Decimal("0.5"), Decimal(99))  # no user event, and the quote is above it still
+    desk.pass_time(5)
+    assert desk.position().protection is Protection.PROTECTED  # type: ignore[union-attr]
 
 
 def test_a_sell_is_vouched_for_only_by_what_no_other_sell_may_take(desk: Desk) -> None:
