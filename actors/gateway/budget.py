@@ -18,15 +18,15 @@ _HOUR_SHARES = ((PROTECT, 1.0), (QUERY_UNKNOWN, 0.97), (READ, 0.9), (ENTER, 0.85
 _FIRST_PENALTY_S = 1.0
 _MAX_PENALTY_S = 30.0
 _CANCEL_PENALTY_S = 1.0
-_PROTECT_PENALTY_S = 2.0
+_PROTECT_PENALTY_S = 1.0
 
 
 @dataclass(slots=True)
 class Budget:
     """A sliding second and a sliding hour. Each priority may use a share; cancels use all, in the hour even more.
 
-    After a 429 or an exhausted header everything waits; cancels at most one second and what protects at most two,
-    since a request that is refused costs nothing, and one that waits costs money.
+    After a 429 or an exhausted header everything waits; cancels and what protects at most one second, in which the
+    venue's own second is over: a request that is refused costs nothing, and one that waits costs money.
     """
 
     per_second: float

@@ -35,6 +35,10 @@ from actors.orders.stopping import MARGIN_NS, TrackerStopping
 from actors.orders.unknowns import EgressProof
 from actors.orders.wire import PRIORITY_PROTECT, PRIORITY_READ, PRIORITY_UNKNOWN, Question
 
+SOON_S = 0.25
+MOVING_NS = 5 * NS_PER_S
+"""An order that changed less than this ago may be on its way to its next state."""
+ON_THE_WAY = frozenset({"PENDING", "QUEUED", "CANCEL_QUEUED"})
 EXIT_REASONS = frozenset({exits.STRATEGY, exits.MAX_HOLD, exits.STOP, exits.TARGET, exits.FLATTEN})
 
 
@@ -250,6 +254,8 @@ class TrackerFacts(TrackerStopping):
                 self.watch(record.symbol).missing.add(record.id)
                 self.tend(record.symbol)
             self._take_answer(answer)
+            if answer.ok:
+                self._ask_soon(record, answer)
 
         priority = PRIORITY_PROTECT if record.role is not Role.ENTRY else PRIORITY_READ
         question = Question(
@@ -257,6 +263,23 @@ class TrackerFacts(TrackerStopping):
             client_order_id=record.id, order_id=record.facts.order_id,
         )  # fmt: skip
         self.ask(question, renew=renew)
+
+    def _ask_soon(self, record: OrderRecord, answer: VenueAnswer) -> None:
+        """What the venue does not show yet, or shows on its way, is looked at again before the next sweep: a position
+        may be naked until then. Entries on their way are many at times, and nothing waits for them."""
+        name = record.id
+        moving = any(view.status in ON_THE_WAY for view in answer.orders) and record.role is not Role.ENTRY
+        if answer.orders and not moving:
+            return
+
+        def again() -> None:
+            now = self.ledger.order(name)
+            if now is None or not now.working or now.facts.order_id is None:
+                return
+            if 0 <= self.clock.utc_ns() - now.changed_utc_ns < MOVING_NS:
+                self.ask_order(now)
+
+        self.after(f"soon-{name}", SOON_S, again)
 
     def ask_fills(self, order_id: str, *, renew: bool = False) -> None:
         question = Question(

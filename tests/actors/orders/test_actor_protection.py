@@ -11,7 +11,15 @@ import pytest
 from actors.messages.control import OperatorRequest, RequestVerb
 from actors.messages.health import Alert, Severity
 from actors.messages.market import Side
-from actors.messages.trading import OrderKind, Protection, QueryKind, Refusal, RoundTripClosed
+from actors.messages.trading import (
+    CancelOutcome,
+    OrderKind,
+    OutcomeKind,
+    Protection,
+    QueryKind,
+    Refusal,
+    RoundTripClosed,
+)
 from tests.actors.orders.desk import Desk
 
 
@@ -314,3 +322,37 @@ def test_a_stop_that_cannot_fire_in_the_products_mode_stays(desk: Desk) -> None:
     desk.tracker.ask_rules()
     desk.pass_time(8)
     assert desk.position() is None
+
+
+def test_a_sale_that_the_venue_shows_late_is_looked_at_again_before_the_next_sweep(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, sweep_s=30.0, poll_s=30.0)
+    desk.buy("1")
+    desk.venue.ioc_fills = False
+    sale = f"td-a-1-x-{desk.tracker.ledger.head + 1}"
+    desk.venue.unshown.add(sale)
+    desk.harness.deliver(desk.exit_approval())
+    desk.settle()
+    desk.pass_time(1)
+    assert desk.venue.history[2:] == ["cancel SELL 1", "SELL limit_ioc 1"]
+    desk.venue.unshown.clear()
+    desk.pass_time(0.5)
+    assert desk.venue.history[4:] == ["SELL bracket_gtc 1"]
+    assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_protection_that_is_long_on_its_way_is_looked_at_soon_and_not_for_ever(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, sweep_s=30.0, poll_s=30.0)
+    desk.buy("1")
+    (bracket,) = desk.venue.open()
+    desk.venue.mute.add("cancel")
+    desk.venue.orders[bracket.order_id] = replace(bracket, status="CANCEL_QUEUED")
+    desk.harness.deliver(desk.exit_approval())
+    desk.settle()
+    told = CancelOutcome(bracket.client_order_id, bracket.order_id, OutcomeKind.DONE, "", 1)
+    desk.harness.deliver(told)
+    desk.pass_time(20)
+    asked = desk.venue.asked[QueryKind.ORDER]
+    assert 15 < asked < 45, "four times a second for five seconds, and then with the sweep"
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.pass_time(20)
+    assert protection_of(desk) is Protection.PROTECTED

@@ -66,6 +66,8 @@ class Venue:
         """``submit``: taken, never answered; ``lost``: never arrives; ``query``; ``cancel``."""
         self.ioc_fills = True
         self.hidden_fills = False
+        self.unshown: set[str] = set()
+        """Client ids of orders that a question for the one order does not find."""
         self.zeros = False
         """Accounts are answered with zeros (the venue's day of 2024-02-28)."""
         self.asked: Counter[QueryKind] = Counter()
@@ -214,8 +216,9 @@ class Venue:
         if message.kind is QueryKind.ORDER:
             found = [
                 o for o in everything
-                if o.order_id == message.order_id
-                or (message.order_id is None and o.client_order_id == message.client_order_id)
+                if o.client_order_id not in self.unshown
+                and (o.order_id == message.order_id
+                     or (message.order_id is None and o.client_order_id == message.client_order_id))
             ]  # fmt: skip
             return replace(answer, orders=tuple(found))
         if message.kind is QueryKind.OPEN_ORDERS:
