@@ -25,6 +25,7 @@ from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, TrackerWire
 
 EXIT_PAUSE_S = 2.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
+THROTTLED = "HTTP_429"
 AGAIN_S = 0.25
 """How soon a hand-over looks again when a cancel, a balance or a quote is awaited."""
 BALANCE_PATIENCE_S = 2.0
@@ -224,8 +225,11 @@ class TrackerArming(TrackerWire):
                 watch.refused_kinds.clear()  # neither is taken: go on trying both, the page is on its way
         # A refused stop-limit gives the bracket another chance, so that neither kind is insisted on.
         watch.priced_out = protection.priced_out(record)
-        watch.refusals += 1
-        wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(watch.refusals - 1, 6))
+        if record.reason.startswith(THROTTLED):
+            wait_s = RETRY_FIRST_S  # the gateway waits as long as the venue wants: two waits would make one naked time
+        else:
+            watch.refusals += 1
+            wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(watch.refusals - 1, 6))
         watch.place_after = self.clock.boot_ns() + round(wait_s * NS_PER_S)
         self.after(f"tend-{record.symbol}", wait_s, lambda: self.tend(record.symbol))
         self.log.warning("protection_refused", order=record.id, reason=record.reason)

@@ -131,6 +131,18 @@ def test_refused_protection_is_tried_again_and_paged(tmp_path: Path) -> None:
     assert desk.venue.history[1:] == ["SELL bracket_gtc 1"]
 
 
+def test_protection_that_the_venue_throttles_is_tried_again_as_soon_as_the_gateway_may(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.venue.refuse[OrderKind.BRACKET_GTC] = "HTTP_429: slow down"
+    desk.buy("1")
+    desk.pass_time(4)
+    tried = len([name for name in desk.states() if name == "protection REJECTED"])
+    assert 6 <= tried <= 9, f"{tried} in 4 s, with half a second between"
+    desk.venue.refuse.clear()
+    desk.pass_time(1)
+    assert protection_of(desk) is Protection.PROTECTED
+
+
 def test_a_position_is_not_protected_until_the_venue_has_shown_the_order(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.approve()
