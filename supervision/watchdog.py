@@ -25,7 +25,7 @@ from actors.messages.health import (
     TradingState,
     TreeReport,
 )
-from actors.messages.market import FeedHealth
+from actors.messages.market import FeedHealth, ProductsRead
 from actors.messages.trading import (
     GatewayReport,
     OpenFlow,
@@ -57,6 +57,7 @@ START_S = 15.0
 CONNECTING = frozenset({BreakerName.BOOK_GAP, BreakerName.QUOTE_STALE, BreakerName.USER_CHANNEL})
 """At a start of the daemon these are open until the feed has connected: no fault, so no hold and no alert."""
 LEASED = ("risk", "tracker", "gateway", "strategist", "admin", "metrics")
+GO_BY_RULES = ("risk", "tracker")
 _URGENCY = {
     TradingState.RUN: Severity.INFO,
     TradingState.REDUCE_ONLY: Severity.WARNING,
@@ -434,6 +435,9 @@ class WatchdogActor(TradingActor):
         if not answer.ok:
             self.log.warning("product_modes_not_read", error=answer.error)
             return
+        for name in GO_BY_RULES:  # before the lease that may follow from it
+            if name in self.peers:
+                self.tell(name, ProductsRead(answer.rules, answer.asked_boot_ns))
         self._apply_causes(self._venue.judge_modes(asked, answer.rules, now.boot_ns))
         self._renew()
 

@@ -60,6 +60,18 @@ class ProductRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductsRead(Message):
+    """watchdog -> risk, tracker: what its newest poll of the product modes read, asked for at ``asked_boot_ns``.
+
+    Whoever goes by product rules goes by what the product_mode breaker saw: an older reading of its own would refuse
+    entries for long after a product is online again, and cost a request more.
+    """
+
+    rules: tuple[ProductRules, ...]
+    asked_boot_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class PublicTrade:
     """One public trade. ``maker_side`` is the venue's ``side`` field: the side of the resting order."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, Severity, TradingState
-from actors.messages.market import GuardedQuote, ProductRules, Side
+from actors.messages.market import GuardedQuote, Side
 from actors.messages.trading import (
     Approval,
     OrderKind,
@@ -21,8 +21,8 @@ from actors.orders.booking import Anomaly
 from actors.orders.exits import Handover
 from actors.orders.killing import StopKind, StopRun
 from actors.orders.ledger import Ledger
+from actors.orders.product_rules import TrackerRules
 from actors.orders.records import OrderRecord
-from actors.orders.reporting import TrackerReporting
 from actors.orders.stopping import MARGIN_NS
 from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, Stations
 
@@ -32,7 +32,7 @@ END_GRACE_NS = 2 * NS_PER_S
 LEDGER_FILE_S = 5.0
 
 
-class TrackerActor(TrackerReporting):
+class TrackerActor(TrackerRules):
     """One writer of orders, fills, positions and PnL."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class TrackerActor(TrackerReporting):
         self.every("sweep", orders.sweep_s, self.sweep)
         self.every("snapshot", 1.0, self.publish)
         self.every("ledger-file", LEDGER_FILE_S, self.look_at_ledger_file)
-        self.every("rules", orders.rules_s, self.ask_rules)
+        self.every("rules", orders.rules_s, self.ask_old_rules)
         self.ask_rules()
         if self.unusable:
             self._say_unusable()
@@ -273,25 +273,6 @@ class TrackerActor(TrackerReporting):
         if self.clock.utc_ns() >= plan.exit_due_utc_ns and self.exit_allowed(handover):
             self.start_exit(handover)
 
-    def ask_rules(self) -> None:
-        self.ask(Question("rules", QueryKind.PRODUCTS, self._take_rules, products=self.settings.symbols))
-
-    def _take_rules(self, answer: VenueAnswer) -> None:
-        """Keep the newest rules; on the disk when they differ, so that a restart can protect without asking."""
-        if not answer.ok:
-            return
-        changed = [rules for rules in answer.rules if not _same_rules(self.rules.get(rules.product_id), rules)]
-        if changed and not self.unusable:
-
-            def work(ledger: Ledger) -> None:
-                for rules in changed:
-                    ledger.put_rules(rules)
-
-            self.write(work)
-        self.rules.update({rules.product_id: rules for rules in answer.rules})
-        for symbol in self.held_symbols() if changed else ():
-            self.tend(symbol)
-
     # --- market ----------------------------------------------------------------------------------------
 
     def on_guarded_quote(self, message: GuardedQuote, sender: object) -> None:
@@ -434,10 +415,3 @@ class TrackerActor(TrackerReporting):
 
     def progress(self) -> dict[str, int]:
         return {"order_event": self.last_event_boot_ns}
-
-
-def _same_rules(known: ProductRules | None, new: ProductRules) -> bool:
-    if known is None:
-        return False
-    names = [name for name in ProductRules.__dataclass_fields__ if name != "read_boot_ns"]
-    return all(getattr(known, name) == getattr(new, name) for name in names)

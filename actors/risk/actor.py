@@ -7,7 +7,7 @@ from decimal import Decimal
 from actors.actor import TradingActor
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
-from actors.messages.market import GuardedQuote, Instrument
+from actors.messages.market import GuardedQuote, Instrument, ProductsRead
 from actors.messages.trading import (
     Approval,
     OpenFlow,
@@ -283,6 +283,11 @@ class RiskActor(TradingActor):
                 self._alert(Severity.WARNING, "risk_state_new", text)
                 if self.losses is not None:  # how far below the high we are, nobody knows: an operator accepts it
                     self._keep(losses.latch(self.losses, {BreakerName.DRAWDOWN: text}))
+
+    def on_products_read(self, message: ProductsRead, sender: object) -> None:
+        wrong = self.reads.hear_modes(message, self.clock.boot_ns())
+        if wrong:
+            self.log.warning("venue_read", kind=QueryKind.PRODUCTS.value, reason=wrong)
 
     def on_venue_answer(self, message: VenueAnswer, sender: object) -> None:
         wrong = self.reads.hear(message, self.clock.boot_ns())

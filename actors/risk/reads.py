@@ -5,12 +5,12 @@ A failed or missing answer changes nothing: the old value ages until it is unava
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from actors.clock import NS_PER_S
-from actors.messages.market import ProductRules
+from actors.messages.market import ProductRules, ProductsRead
 from actors.messages.trading import FeeTier, QueryKind, VenueAnswer, VenueBalance
 from actors.risk.inputs import Cash, Dated
 from config.sections.risk import RiskSettings
@@ -74,7 +74,7 @@ class Reads:
             self._again(answer.kind, now_boot_ns, DISAGREED_RETRY_S)
             return answer.error or "not ok"
         if answer.kind is QueryKind.PRODUCTS:
-            wrong = self._hear_rules(answer)
+            wrong = self._hear_rules(answer.rules, answer.asked_boot_ns)
         elif answer.kind is QueryKind.FEES:
             wrong = self._hear_fees(answer)
         else:
@@ -90,13 +90,21 @@ class Reads:
     def _again(self, kind: QueryKind, now_boot_ns: int, seconds: float) -> None:
         self._next_boot_ns[kind] = now_boot_ns + round(seconds * NS_PER_S)
 
-    def _hear_rules(self, answer: VenueAnswer) -> str:
+    def hear_modes(self, read: ProductsRead, now_boot_ns: int) -> str:
+        """Take in what the watchdog read; while it goes on reading, nothing is asked here."""
+        wrong = self._hear_rules(read.rules, read.asked_boot_ns)
+        if not wrong:
+            self._again(QueryKind.PRODUCTS, now_boot_ns, self.limits.rules_refresh_s)
+        return wrong
+
+    def _hear_rules(self, found: Iterable[ProductRules], asked_boot_ns: int) -> str:
         wrong = []
-        for rules in answer.rules:
-            if sane_rules(rules):
-                self.rules[rules.product_id] = Dated(rules, answer.asked_boot_ns)
-            else:
+        for rules in found:
+            known = self.rules.get(rules.product_id)
+            if not sane_rules(rules):
                 wrong.append(rules.product_id)
+            elif known is None or known.as_of_boot_ns <= asked_boot_ns:
+                self.rules[rules.product_id] = Dated(rules, asked_boot_ns)
         return f"impossible rules of {', '.join(wrong)}" if wrong else ""
 
     def _hear_fees(self, answer: VenueAnswer) -> str:

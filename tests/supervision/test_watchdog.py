@@ -26,6 +26,7 @@ from actors.messages.health import (
     TradingState,
     TreeReport,
 )
+from actors.messages.market import ProductsRead
 from actors.messages.trading import (
     Difference,
     GatewayReport,
@@ -396,6 +397,26 @@ def test_product_modes_close_their_symbol_and_missing_ones_too(daemon: Daemon) -
     daemon.modes = {"BTC-USD": {}, "ETH-USD": {}}
     daemon.run(20)
     assert daemon.lease.per_symbol == ()
+
+
+def test_who_goes_by_product_rules_hears_what_it_read_before_the_lease_that_follows(daemon: Daemon) -> None:
+    for name in ("risk", "tracker"):
+        daemon.harness.sent[name].clear()
+    daemon.modes = {"BTC-USD": {"post_only": True}, "ETH-USD": {}}
+    daemon.run(11)
+    for name in ("risk", "tracker"):
+        heard = daemon.harness.sent[name]
+        read = next(at for at, one in enumerate(heard) if isinstance(one, ProductsRead))
+        closed = next(at for at, one in enumerate(heard) if isinstance(one, Lease) and one.per_symbol)
+        assert read < closed
+        assert [one.post_only for one in heard[read].rules] == [True, False]  # type: ignore[attr-defined]
+    daemon.answer_modes()
+    for name in ("risk", "tracker"):
+        daemon.harness.sent[name].clear()
+    daemon.run(11, modes=False)
+    daemon.answer_modes(ok=False)
+    told = [one for one in daemon.harness.sent["risk"] if isinstance(one, ProductsRead)]
+    assert not told, "a failed read is no rules"
 
 
 def test_product_modes_that_cannot_be_read_stop_entries(daemon: Daemon) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from actors.messages.control import OperatorRequest, RequestVerb
 from actors.messages.health import Alert, Severity
-from actors.messages.market import Side
+from actors.messages.market import ProductsRead, Side
 from actors.messages.trading import (
     CancelOutcome,
     OrderKind,
@@ -21,6 +21,7 @@ from actors.messages.trading import (
     RoundTripClosed,
 )
 from tests.actors.orders.desk import Desk
+from tests.actors.orders.venue import rules
 
 
 @pytest.fixture
@@ -368,3 +369,37 @@ def test_protection_that_is_long_on_its_way_is_looked_at_soon_and_not_for_ever(t
     desk.venue.end(bracket.order_id, "CANCELLED")
     desk.pass_time(20)
     assert protection_of(desk) is Protection.PROTECTED
+
+
+def test_a_position_is_armed_as_soon_as_the_watchdog_has_read_that_the_auction_is_over(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, sweep_s=60.0, protection_sweep_s=60.0)
+    desk.buy("1")
+
+    def told(**mode: object) -> None:
+        now = desk.clock.boot_ns()
+        read = tuple(replace(rules(symbol, **mode), read_boot_ns=now) for symbol in ("BTC-USD", "ETH-USD"))
+        desk.harness.deliver(ProductsRead(read, now))
+
+    told(auction_mode=True)
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.tracker.take(tuple(desk.venue.orders.values()))
+    desk.settle()
+    assert protection_of(desk) is Protection.NAKED
+    told()
+    desk.settle()
+    assert protection_of(desk) is Protection.PROTECTED
+    assert desk.tracker.ledger.rules()["BTC-USD"].auction_mode is False
+
+
+def test_product_rules_are_asked_for_only_while_the_watchdog_tells_none(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    before = desk.venue.asked[QueryKind.PRODUCTS]
+    for _ in range(20):
+        now = desk.clock.boot_ns()
+        read = tuple(rules(symbol, read_boot_ns=now) for symbol in desk.settings.symbols)
+        desk.harness.deliver(ProductsRead(read, now))
+        desk.pass_time(10)
+    assert desk.venue.asked[QueryKind.PRODUCTS] == before
+    desk.pass_time(130)
+    assert desk.venue.asked[QueryKind.PRODUCTS] > before

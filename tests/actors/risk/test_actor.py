@@ -11,7 +11,7 @@ import pytest
 
 from actors.clock import NS_PER_S
 from actors.messages.health import Alert, BreakerName, BreakerSignal, TradingState
-from actors.messages.market import Side
+from actors.messages.market import ProductsRead, Side
 from actors.messages.trading import (
     Approval,
     FeeTier,
@@ -511,3 +511,33 @@ def test_a_changed_fee_tier_counts_from_the_next_reading_and_an_unreadable_one_s
         desk.tick(15)
     assert code(desk.propose()) == "fees_unavailable"
     desk.close()
+
+
+def test_entries_go_by_the_product_modes_that_the_watchdog_read_last(desk: Desk) -> None:
+    def told(read_s_ago: float = 0.0, **mode: object) -> None:
+        desk.harness.deliver(ProductsRead((rules(**mode),), desk.clock.boot_ns() - round(read_s_ago * NS_PER_S)))
+
+    told(auction_mode=True)
+    assert code(desk.propose()) == "product_mode"
+    told(read_s_ago=1.0)
+    assert code(desk.propose()) == "product_mode", "an older reading is no news"
+    told()
+    assert isinstance(desk.propose(), Approval)
+
+
+def test_product_rules_are_asked_for_only_while_the_watchdog_tells_none(desk: Desk) -> None:
+    def asked() -> int:
+        queries = desk.harness.take("gateway", VenueQuery)
+        return sum(query.kind is QueryKind.PRODUCTS for query in queries)  # type: ignore[attr-defined]
+
+    for _ in range(20):
+        desk.harness.deliver(ProductsRead((rules(), rules("ETH-USD")), desk.clock.boot_ns()))
+        desk.harness.advance(10)
+    assert asked() == 0
+    desk.harness.advance(61)
+    assert asked() > 0
+
+
+def test_impossible_rules_that_the_watchdog_read_are_not_believed(desk: Desk) -> None:
+    desk.harness.deliver(ProductsRead((rules(price_increment=D(0), auction_mode=True),), desk.clock.boot_ns()))
+    assert isinstance(desk.propose(), Approval)

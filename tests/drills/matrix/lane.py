@@ -42,7 +42,6 @@ SHORTENED = {
     "risk": {
         "cooldown_symbol_s": 0, "max_orders_per_minute": 1000, "repeat_limit": 1000, "losing_streak": 1000,
         "balance_refresh_s": 1,
-        "rules_refresh_s": 2,
     },
     "orders": {"entry_life_s": 4},
     "gateway": {"requests_per_hour": 10_000, "rejections_trip": 100, "rate_limit_quiet_s": 2},
