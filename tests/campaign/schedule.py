@@ -151,10 +151,13 @@ class Schedule:
         acknowledged = None
         for verb, visit in self.visits:
             ended = visit.ended_boot_ns
+            granted = visit.ended is not None and visit.ended.get("ok") is True
             if verb not in STOPS:
                 if ended is None or (acknowledged is not None and ended >= acknowledged):
                     return None  # a permission that may still come, or came later
-            elif ended is not None and visit.ended is not None and visit.ended.get("ok") is True:
+                if granted:
+                    acknowledged = None  # asked for after the stop, and granted: the stop's proof may end after it
+            elif ended is not None and granted:
                 acknowledged = ended
         return acknowledged
 

@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from tests.campaign.schedule import Schedule
 
 PROJECT = Path(__file__).resolve().parents[2]
 DAYS = 500
@@ -36,6 +39,33 @@ def test_five_hundred_seeded_days_keep_every_invariant(tmp_path: Path) -> None:
     assert totals["fills"] > 2 * DAYS
     assert totals["deaths"] > 2 * DAYS
     assert totals["epochs"] > DAYS  # some days lost their whole tree and started anew
+
+
+@pytest.mark.parametrize(
+    ("visits", "since"),
+    [
+        ([("halt", 20, True)], 20),
+        ([("halt", None, None)], None),
+        ([("halt", 20, True), ("resume", 30, True)], None),
+        ([("halt", 20, True), ("resume", None, None)], None),
+        ([("halt", 30, True), ("resume", 20, True)], None),
+        ([("halt", 30, True), ("release", 20, False)], 30),
+        ([("halt", 20, True), ("release", 30, False)], None),
+        ([("halt", 30, True), ("resume", 20, True), ("halt", 40, True)], 40),
+    ],
+    ids=[
+        "stopped", "not yet", "resumed", "resuming", "resumed before the proof", "refused before the proof",
+        "refused or not", "stopped again",
+    ],
+)  # fmt: skip
+def test_an_operator_has_the_word_that_no_entry_leaves_only_until_he_is_granted_a_resume(
+    visits: list[tuple[str, int | None, bool | None]], since: int | None
+) -> None:
+    made = [
+        (verb, SimpleNamespace(ended_boot_ns=ended, ended=None if ended is None else {"ok": ok}))
+        for verb, ended, ok in visits
+    ]
+    assert Schedule.stopped_since(SimpleNamespace(visits=made)) == since  # type: ignore[arg-type]
 
 
 def test_a_seed_is_the_same_day_in_another_process() -> None:
