@@ -28,6 +28,7 @@ from commands.starts import StartBook
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
 from supervision import tree
+from supervision.control_store import STORE_NAME, acknowledged_before
 from supervision.system import SystemFailed, SystemRunning
 from supervision.transport_process import SocketDirectoryError
 
@@ -86,7 +87,10 @@ def _begin(settings: Settings, log: Log) -> tuple[Settings, str]:
     try:
         settings = settings.model_copy(update={"epoch": next_epoch(settings.store_dir, SystemClock().utc_ns())})
         book = StartBook(settings.store_dir)
-        halt_reason = book.begin(SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s)
+        acknowledged = acknowledged_before(settings.store_dir / STORE_NAME)
+        halt_reason = book.begin(
+            SystemClock().utc_ns(), settings.epoch, limits.unclean_starts, limits.unclean_window_s, acknowledged
+        )
     except OSError as error:
         raise Refused(f"{settings.data_dir}: {error}") from error
     if halt_reason:

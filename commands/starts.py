@@ -40,16 +40,20 @@ class StartBook:
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._broken = f"{self._path} is damaged ({type(error).__name__}): how the last starts ended is unknown"
 
-    def begin(self, utc_ns: int, epoch: int, limit: int, window_s: float) -> str:
-        """Write this start down; why it must not trade by itself, or nothing. Raises OSError."""
+    def begin(self, utc_ns: int, epoch: int, limit: int, window_s: float, acknowledged: int = 0) -> str:
+        """Write this start down; why it must not trade by itself, or nothing. Raises OSError.
+
+        ``acknowledged``: starts of an epoch below this one were looked into by an operator and do not count any more.
+        """
         horizon = utc_ns - round(window_s * NS_PER_S)
-        unclean = [record for record in self._records if not record.clean and record.utc_ns >= horizon]
+        unclean = [r for r in self._records if not r.clean and r.utc_ns >= horizon and r.epoch >= acknowledged]
         self._records = [*self._records[-KEPT:], StartRecord(utc_ns, epoch, False)]
         self._write()
         if self._broken:
             return self._broken
         if len(unclean) >= limit:
-            return f"{len(unclean)} starts within {window_s / 60:g} minutes did not end in order"
+            since = " since an operator resumed last" if acknowledged else ""
+            return f"{len(unclean)} starts within {window_s / 60:g} minutes did not end in order{since}"
         return ""
 
     def end(self, epoch: int) -> None:

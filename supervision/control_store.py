@@ -17,9 +17,12 @@ from actors.messages.control import OperatorCommand
 from actors.messages.health import BreakerName, BreakerState, TradingState
 from supervision.breakers import Breaker, Transition
 
+STORE_NAME = "control.db"
 SCHEMA_VERSION = 1
 KEEP_EVENTS = 10_000
 """Trips and audited commands that are kept; older ones are removed when the store is opened."""
+
+ACKNOWLEDGED = "acknowledged_before_epoch"
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -179,6 +182,12 @@ class ControlStore:
             (standing.state, standing.reason, standing.operator, standing.at_utc_ns),
         )
 
+    def write_resume(self, standing: OperatorStanding) -> None:
+        """One transaction: trading is permitted, and every start before this one is acknowledged by an operator."""
+        with _Transaction(self._db):
+            self.write_standing(standing)
+            self.write_meta(ACKNOWLEDGED, str(self._epoch))
+
     def write_command(self, audited: AuditLine) -> None:
         """Every operator command leaves a line, the refused ones too."""
         command = audited.command
@@ -212,6 +221,19 @@ class ControlStore:
 
     def close(self) -> None:
         self._db.close()
+
+
+def acknowledged_before(path: Path) -> int:
+    """The epoch of the start in which an operator resumed last: how earlier starts ended is dealt with.
+
+    0 when nobody ever did, or when the store cannot say: then every start counts.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)) as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (ACKNOWLEDGED,)).fetchone()
+            return 0 if row is None else int(row[0])
+    except (sqlite3.Error, ValueError):
+        return 0
 
 
 class _Transaction:

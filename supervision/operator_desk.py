@@ -14,6 +14,7 @@ from actors.messages.health import TradingState
 from config.settings import Settings
 from supervision.breakers import EVERYTHING, BreakerBoard, Moment, Transition
 from supervision.control_store import (
+    STORE_NAME,
     AuditLine,
     ControlStore,
     CorruptControlError,
@@ -25,7 +26,6 @@ from supervision.control_store import (
 )
 from supervision.lease import Finding
 
-STORE_NAME = "control.db"
 _STANDING = {
     OperatorVerb.KILL: TradingState.KILLED,
     OperatorVerb.HALT: TradingState.HALTED,
@@ -235,7 +235,7 @@ class OperatorDesk:
         try:
             if self.error:
                 raise RefusedError(self.error)
-            self._persist(self._standing_of(command, now))
+            self._persist(self._standing_of(command, now), is_resume=True)
         except RefusedError:
             self._board.rows = before
             raise
@@ -253,11 +253,14 @@ class OperatorDesk:
         self._saved = {}
         self.corrupt = ""
 
-    def _persist(self, standing: OperatorStanding) -> None:
+    def _persist(self, standing: OperatorStanding, *, is_resume: bool = False) -> None:
         if self._store is None:
             raise RefusedError(f"control store: {self.corrupt}")
         try:
-            self._store.write_standing(standing)
+            if is_resume:
+                self._store.write_resume(standing)
+            else:
+                self._store.write_standing(standing)
         except sqlite3.Error as error:
             raise RefusedError(f"not durable: {error}") from error
         self.standing = standing

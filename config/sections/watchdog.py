@@ -72,7 +72,8 @@ class SupervisionSettings(Section):
     hung, before the process ends with a distinct exit code; 0: never. The first at once, then after full jitter up to
     root_backoff_first_s, doubling up to root_backoff_max_s. root_missed_kill_s: seconds without a beat of the root
     after which the tree counts as hung. unclean_starts: that many starts within unclean_window_s that did not end in
-    order (a restart of the tree is a start) and the next one is HALTED until an operator resumes.
+    order (a restart of the tree is a start) and the next one is HALTED until an operator resumes, which acknowledges
+    those before it.
     """
 
     max_restarts: int = Field(default=8, ge=0, le=1000)

@@ -33,6 +33,16 @@ def test_old_unclean_starts_are_forgotten(tmp_path: Path) -> None:
     assert begin(tmp_path, NOW + 40 * MINUTE, 9) == ""
 
 
+def test_starts_that_an_operator_acknowledged_do_not_count_while_later_ones_do(tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        begin(tmp_path, NOW + n * MINUTE, n)
+    book = StartBook(tmp_path)
+    assert "3 starts" in book.begin(NOW + 4 * MINUTE, 4, 3, 1800)  # an operator resumes in this one
+    for n in (5, 6):
+        assert StartBook(tmp_path).begin(NOW + n * MINUTE, n, 3, 1800, acknowledged=4) == ""
+    assert "3 starts" in StartBook(tmp_path).begin(NOW + 7 * MINUTE, 7, 3, 1800, acknowledged=4), "4, 5 and 6 died since"
+
+
 def test_a_damaged_book_cannot_prove_safety(tmp_path: Path) -> None:
     (tmp_path / "starts.json").write_text("{")
     assert "damaged" in begin(tmp_path, NOW, 1)

@@ -37,7 +37,7 @@ from actors.messages.trading import (
     VenueAnswer,
     VenueQuery,
 )
-from supervision.control_store import ControlStore
+from supervision.control_store import ControlStore, acknowledged_before
 from supervision.watchdog import WatchdogActor
 from tests.actors.harness import ActorHarness, test_settings
 from tests.supervision.factories import beat, connection, feed_health, reconciled, rules, snapshot
@@ -52,7 +52,7 @@ class Daemon:
 
     def __init__(self, folder: Path, *, clock: MovedClock | None = None, incarnation: int = 1, **options) -> None:  # type: ignore[no-untyped-def]
         mode = options.pop("mode", "demo")
-        args = options.pop("args", None)
+        args, epoch = options.pop("args", None), options.pop("epoch", 1)
         settings = test_settings(folder, mode=mode, **options)
         self.harness = ActorHarness(
             WatchdogActor,
@@ -62,6 +62,7 @@ class Daemon:
             clock=clock,
             incarnation=incarnation,
             args=args,
+            epoch=epoch,
         ).start()
         self.clock = self.harness.clock
         self.incarnation, self.orders = incarnation, 0
@@ -195,6 +196,23 @@ def test_a_halt_reason_of_the_start_holds_once_per_epoch(tmp_path: Path) -> None
     assert daemon.lease.reasons == ("operator: three unclean starts",)
     daemon.order(OperatorVerb.RESUME)
     assert Daemon(tmp_path, args=args, incarnation=2).ready().lease.state is RUN
+
+
+def test_only_a_resume_acknowledges_the_starts_before_it_and_durably(tmp_path: Path) -> None:
+    store = tmp_path / "demo" / "control.db"
+    assert acknowledged_before(store) == 0, "no store: every start counts"
+    daemon = Daemon(tmp_path, epoch=7)
+    for verb in (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.RELEASE):
+        assert daemon.order(verb).accepted
+        assert acknowledged_before(store) == 0, verb
+    assert not daemon.order(OperatorVerb.RESUME, operator="").accepted
+    assert acknowledged_before(store) == 0, "refused"
+    assert daemon.order(OperatorVerb.RESUME).accepted
+    assert acknowledged_before(store) == 7, "read beside the watchdog's open store"
+    daemon.harness.actor._desk.close()
+    assert acknowledged_before(store) == 7
+    store.write_bytes(b"nonsense" * 1000)
+    assert acknowledged_before(store) == 0, "what cannot be read acknowledges nothing"
 
 
 def test_the_lease_is_renewed_every_250_ms_and_stamped(daemon: Daemon) -> None:
