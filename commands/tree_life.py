@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from commands.pulse import Pulse
 from commands.ring_signals import Signals
 from commands.systemd import Notifier
 from commands.venue_process import EmbeddedSimulator
-from config.paths import health_file, run_dir
+from config.paths import admin_socket, health_file, run_dir
 from config.settings import Settings
 from supervision import tree
 from supervision.specs import SupervisorSpec
@@ -101,6 +102,7 @@ class TreeLife:
                 self._around.notifier.status(f"ended: {why}")
         finally:
             self._remove_health()
+            self._remove_sockets()
         return Ending(code, why, self._beat)
 
     def _initialize(self, system: DaemonSystem) -> Initialize:
@@ -191,6 +193,12 @@ class TreeLife:
             health_file(self.settings.data_dir).unlink(missing_ok=True)
         except OSError as error:
             self._log.error("health_file_not_removed", error=str(error))
+
+    def _remove_sockets(self) -> None:
+        """Leave nothing in memory; the actor system has removed its own by now."""
+        with contextlib.suppress(OSError):
+            admin_socket(self.settings.data_dir).unlink(missing_ok=True)
+            run_dir(self.settings.data_dir).rmdir()
 
     def _ping(self, now: float) -> None:
         """systemd's ping is earned: only while all permanent actors beat, the root beats and the admin answers."""

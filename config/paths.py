@@ -10,15 +10,31 @@ from pathlib import Path
 LONGEST_SOCKET_NAME = 40
 MAX_UNIX_PATH = 107
 """Bytes of a Unix socket's path on Linux, without the terminating zero."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is private, or the start is refused
+"""A file system in memory that Linux hosts and containers have, also where /tmp is private to a service."""
 
 
-def run_dir(data_dir: Path) -> Path:
-    """``<data>/run`` when socket paths fit there, else a private folder under the temporary directory."""
-    inside = data_dir.resolve() / "run"
+def run_dir(data_dir: Path, memory: Path = MEMORY) -> Path:
+    """A folder in memory: an actor that dies while the disk takes no writes needs a socket to come back.
+
+    Where there is no such file system it is ``<data>/run`` if socket paths fit there, else below the temporary folder.
+    The name has the owner of the data folder, so that root finds it too.
+    """
+    resolved = data_dir.resolve()
+    name = f"td-{_owner(resolved)}-{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:12]}"
+    if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK):
+        return memory / name
+    inside = resolved / "run"
     if len(os.fsencode(inside)) + 1 + LONGEST_SOCKET_NAME <= MAX_UNIX_PATH:
         return inside
-    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"td-{os.getuid()}-{digest}"
+    return Path(tempfile.gettempdir()) / name
+
+
+def _owner(folder: Path) -> int:
+    try:
+        return folder.stat().st_uid
+    except OSError:
+        return os.getuid()
 
 
 def admin_socket(data_dir: Path) -> Path:

@@ -6,8 +6,8 @@ trips, it never kills: only a parent may.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
+from functools import partial
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
@@ -37,6 +37,7 @@ from actors.messages.trading import (
     VenueQuery,
 )
 from supervision.breakers import EVERYTHING, BreakerBoard, Moment, Timing, Transition
+from supervision.disk_watch import DiskWatch, look_at_disk
 from supervision.heartbeat import HeartbeatJudge, Level, Verdict, lateness_ms
 from supervision.lease import (
     RESTORING_PARTS,
@@ -78,6 +79,8 @@ class WatchdogActor(TradingActor):
         self._board = BreakerBoard(Timing(watchdog.half_open_s, watchdog.hold_max_s, watchdog.probe_s))
         self._parts = PartsBook(self.settings)
         self._venue = VenueWatch(self.settings)
+        look = partial(look_at_disk, self.settings.store_dir, watchdog.disk_free_bytes)
+        self._disk = DiskWatch(self.worker("disk"), look, watchdog.disk_deadline_s, self._take_disk)
         self._desk = OperatorDesk(self.settings, self.epoch, self._board)
         self._levels: dict[str, Level] = {}
         self._alerts_seen_boot_ns = self._now.boot_ns
@@ -107,7 +110,7 @@ class WatchdogActor(TradingActor):
         self.every("lease", interval_s, self._tick, first_s=0.0)
         self.every("report", 1.0, self._report)
         self.every("modes", self.settings.watchdog.product_mode_s, self._ask_modes, first_s=0.2)
-        self.every("disk", self.settings.watchdog.disk_interval_s, self._look_at_disk, first_s=0.0)
+        self.every("disk", self.settings.watchdog.disk_interval_s, self._disk.start, first_s=0.0)
         self.every("recheck", 5.0, self._ask_reconcile, first_s=1.0)
 
     def progress(self) -> dict[str, int]:
@@ -441,15 +444,8 @@ class WatchdogActor(TradingActor):
         self._apply_causes(self._venue.judge_modes(asked, answer.rules, now.boot_ns))
         self._renew()
 
-    def _look_at_disk(self) -> None:
+    def _take_disk(self, reason: str) -> None:
         self._at()
-        try:
-            found = os.statvfs(self.settings.data_dir)
-        except OSError as error:
-            reason = f"the data folder cannot be looked at: {error}"
-        else:
-            free, limit = found.f_bavail * found.f_frsize, self.settings.watchdog.disk_free_bytes
-            reason = f"{free} bytes free, limit {limit}" if free < limit else ""
         self._apply_causes([Cause(BreakerName.DISK, EVERYTHING, reason)])
         self._renew()
 

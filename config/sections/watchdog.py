@@ -35,7 +35,8 @@ class WatchdogSettings(Section):
     connection_s: how long a connection that was live may be down before its breaker trips.
     reconcile_overdue_s: entries stop when the last complete comparison is older.
     alerts_down_s: entries stop when the alerts actor is silent for longer.
-    disk_free_bytes: entries stop when the disk of the data folder has less; disk_interval_s: between looks.
+    disk_free_bytes: entries stop when the disk of the data folder has less, or when a small file cannot be written and
+    synced there within disk_deadline_s; disk_interval_s: between looks.
     """
 
     lease_interval_s: float = Field(default=0.25, gt=0, le=1)
@@ -48,7 +49,8 @@ class WatchdogSettings(Section):
     reconcile_overdue_s: float = Field(default=120.0, gt=0, le=3600)
     alerts_down_s: float = Field(default=60.0, gt=0, le=3600)
     disk_free_bytes: int = Field(default=200_000_000, ge=0)
-    disk_interval_s: float = Field(default=10.0, gt=0, le=600)
+    disk_interval_s: float = Field(default=3.0, gt=0, le=600)
+    disk_deadline_s: float = Field(default=5.0, gt=0, le=60)
     default: ActorLimits = ActorLimits()
     actors: dict[str, ActorLimits] = Field(default_factory=dict)
     """By actor name, or by kind (the part of the name before the first dot). Unnamed keys fall through:

@@ -169,15 +169,18 @@ def test_a_disk_that_turns_read_only_under_the_daemon_halts_it_and_kill_and_prot
     one = trade()
     stops = one.stops()
     bid = one.bids()[0]
+    one.venue.fault("status", status=503, count=1000, match={"path": "batch_cancel"})  # the entry rests until it fills
     failing.fail()
+    one.halted("cannot be written", "Read-only file system")  # the watchdog's own look: nothing was to be written yet
     take(one, bid)
+    one.venue.clear_faults()
     status = one.halted("ledger_write", "Read-only file system", str(one.store))
     wait_for(lambda: not one.bids(), "no entry to rest")
     assert one.stops() == stops
     names = one.names()
     assert str(one.daemon.data) in said_by_kill(one, "NOT latched")
     one.halted(state="KILLED")
-    come_back(one, "gateway", "tracker", "watchdog")
+    come_back(one, *(actor["name"] for actor in status["actors"]))
     # The outer ring gives up a tree that shows no sign of life for 5 s: this one lives on, without any file.
     lived = status["uptime_s"]
     later = one.daemon.wait_status(lambda s: s["uptime_s"] > lived + 8, "a tree that lives on")

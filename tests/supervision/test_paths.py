@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from config.paths import run_dir
+from config.paths import MEMORY, run_dir
 from supervision.transport_process import MAX_NAME, SUN_PATH_MAX
 
 
 @pytest.mark.parametrize("length", range(50, 90))
-def test_a_socket_name_fits_into_the_run_folder(length: int) -> None:
+@pytest.mark.parametrize("memory", [MEMORY, Path("/no/such/folder")])
+def test_a_socket_name_fits_into_the_run_folder(length: int, memory: Path) -> None:
     data_dir = Path("/" + "d" * (length - 1))
-    assert len(os.fsencode(run_dir(data_dir))) + 1 + MAX_NAME <= SUN_PATH_MAX
+    assert len(os.fsencode(run_dir(data_dir, memory))) + 1 + MAX_NAME <= SUN_PATH_MAX
+
+
+def test_sockets_are_apart_from_the_data_folder_and_each_has_its_own(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert run_dir(one, tmp_path) != run_dir(other, tmp_path)
+    assert not run_dir(one, tmp_path).is_relative_to(one)
+    (tmp_path / "link").symlink_to(one)
+    assert run_dir(tmp_path / "link", tmp_path) == run_dir(one, tmp_path)
+
+
+def test_without_a_file_system_in_memory_sockets_live_in_the_data_folder_when_they_fit(tmp_path: Path) -> None:
+    assert run_dir(Path("/srv/data"), tmp_path / "none") == Path("/srv/data/run")

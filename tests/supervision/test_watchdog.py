@@ -89,6 +89,7 @@ class Daemon:
                 if name not in self.silent:
                     self.beat(name)
             self.harness.advance(0.25)
+            self.harness.run_workers()
             if modes:
                 self.answer_modes()
 
@@ -450,6 +451,17 @@ def test_a_full_disk_stops_entries(tmp_path: Path) -> None:
     daemon.run(2)
     assert daemon.lease.state is REDUCE
     assert "disk" in daemon.lease.reasons[0]
+
+
+def test_a_disk_that_takes_no_write_stops_entries_before_anything_is_to_be_written(daemon: Daemon) -> None:
+    probe = daemon.harness.settings.store_dir / "disk.probe"
+    probe.mkdir()
+    daemon.run(3.5)
+    assert daemon.lease.state is REDUCE
+    assert "cannot be written" in daemon.lease.reasons[0]
+    probe.rmdir()
+    daemon.run(15)
+    assert daemon.lease.state is RUN, "it heals"
 
 
 # --- operators -----------------------------------------------------------------------------------------------
