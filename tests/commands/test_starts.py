@@ -40,7 +40,7 @@ def test_starts_that_an_operator_acknowledged_do_not_count_while_later_ones_do(t
     assert "3 starts" in book.begin(NOW + 4 * MINUTE, 4, 3, 1800)  # an operator resumes in this one
     for n in (5, 6):
         assert StartBook(tmp_path).begin(NOW + n * MINUTE, n, 3, 1800, acknowledged=4) == ""
-    assert "3 starts" in StartBook(tmp_path).begin(NOW + 7 * MINUTE, 7, 3, 1800, acknowledged=4), "4, 5 and 6 died since"
+    assert "3 starts" in StartBook(tmp_path).begin(NOW + 7 * MINUTE, 7, 3, 1800, acknowledged=4), "4, 5, 6 died"
 
 
 def test_a_damaged_book_cannot_prove_safety(tmp_path: Path) -> None:
