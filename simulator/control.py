@@ -75,6 +75,7 @@ class Control:
         prices = {b: text(book.last_price) for b, book in engine.books.items() if book.last_price is not None}
         return self._json({
             "orders": [render_order(order) for order in islice(engine.orders.values(), orders_from, None)],
+            "lost": [render_order(order) for order in engine.lost.values()],
             "fills": [render_fill(fill) for fill in islice(engine.fills, fills_from, None)],
             "balances": balances, "prices": prices, "time": self._venue.stamp(),
         })

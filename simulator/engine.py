@@ -55,6 +55,7 @@ class Engine(Matching):
         self.wallets = Wallets(portfolio_id)
         self.orders: dict[str, Order] = {}
         self.by_client_id: dict[str, str] = {}
+        self.lost: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.modes: dict[str, str] = {}
         self.fail_next: Callable[[Order], bool] = lambda _order: False
@@ -199,12 +200,16 @@ class Engine(Matching):
         self._due_count += 1
         heapq.heappush(self._due, (at_ns, self._due_count, action, order.order_id))
 
+    def expire_at(self, order: Order, at_ns: int) -> None:
+        """Have an order end at this time."""
+        self._schedule(at_ns, "expire", order)
+
     def advance(self, now_ns: int) -> None:
         """Do what has fallen due: activate, cancel and end orders."""
         while self._due and self._due[0][0] <= now_ns:
             at_ns, _, action, order_id = heapq.heappop(self._due)
-            order = self.orders[order_id]
-            if order.is_terminal:
+            order = self.orders.get(order_id)
+            if order is None or order.is_terminal:
                 continue
             moment = max(at_ns, order.created_ns)
             if action == "activate":
@@ -383,10 +388,14 @@ class Engine(Matching):
             price = max(price, triggered_limit(order.side, stop or order.stop_price or ZERO, increment))
         return left * price * (1 + order.taker_rate)
 
+    def keep(self, order: Order) -> None:
+        """Note that an order changed, without a word to anybody."""
+        self._touched[order.order_id] = order
+
     def touch(self, order: Order, now_ns: int) -> None:
         """Note that an order changed, and what the user channel says of it."""
         order.updated_ns = max(order.updated_ns, now_ns)
-        self._touched[order.order_id] = order
+        self.keep(order)
         self._events.append((order.product_id, render_user_order(order)))
 
     def book_fill(self, order: Order, price: Decimal, size: Decimal, is_maker: bool, now_ns: int) -> None:
@@ -444,6 +453,9 @@ class Engine(Matching):
         """Put stored orders and fills back; resting orders queue behind the book of this moment."""
         self.fills = list(fills)
         for order in orders:
+            if order.lost:
+                self.lost[order.order_id] = order
+                continue
             self.orders[order.order_id] = order
             self.by_client_id[order.client_order_id] = order.order_id
             if order.is_terminal:

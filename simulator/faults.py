@@ -37,6 +37,8 @@ KINDS: dict[str, str] = {
     "order_fails_async": "create succeeds, the order goes to FAILED when it should open",
     "get_order_404_for": "get_order answers 404 for visible_after_s after create",
     "orders_invisible_for": "list_orders leaves an order out for visible_after_s after create",
+    "order_vanishes": "an open order is lost: off the book, in no answer, its hold freed, no event",
+    "order_returns": "a lost order is back where it was, as soon as the wallet has what it holds",
     "duplicate_client_order_id": "a known client id is refused with DUPLICATE_CLIENT_ORDER_ID",
     "cancel_but_filled": "a cancel is taken, then the order fills",
     # account and product
@@ -138,6 +140,10 @@ class Faults:
             if fault.kind == kind and self._fits(fault, context):
                 return fault
         return None
+
+    def find_any(self, kind: str) -> bool:
+        """Tell whether a fault of this kind is active, whatever it matches."""
+        return bool(self._active) and any(fault.kind == kind for fault in self.active())
 
     def strike(self, kind: str, **context: str) -> Fault | None:
         """Return an active fault of this kind that fits, counted as having struck; None otherwise."""

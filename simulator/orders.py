@@ -70,6 +70,7 @@ class Order:
     updated_ns: int = 0
     last_fill_ns: int = 0
     decremented: Decimal = ZERO
+    lost: bool = False
 
     @property
     def is_terminal(self) -> bool:

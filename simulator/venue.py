@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
+from simulator import losses
 from simulator.engine import Engine
 from simulator.faults import Faults
 from simulator.orders import Order
@@ -106,7 +107,11 @@ class Venue:
         self.engine.fill_instead_of_cancel = lambda order: self._strikes("cancel_but_filled", order)
 
     def _strikes(self, kind: str, order: Order) -> bool:
-        return self.faults.strike(kind, symbol=order.product_id) is not None
+        return self.faults.strike(kind, **self._where(order)) is not None
+
+    @staticmethod
+    def _where(order: Order) -> dict[str, str]:
+        return {"symbol": order.product_id, "side": order.side, "client_order_id": order.client_order_id}
 
     def now_ns(self) -> int:
         """Return the engine's time."""
@@ -129,6 +134,7 @@ class Venue:
         """Let the engine do what has fallen due, and make it durable and known."""
         self._apply_modes()
         self._apply_fees()
+        self._apply_losses()
         self.engine.advance(self.now_ns())
         self.commit()
 
@@ -157,6 +163,18 @@ class Venue:
             rules.taker_rate = Decimal(fault.word("taker_fee_rate", str(rules.taker_rate)))
         elif self._own_rates is not None:
             (rules.maker_rate, rules.taker_rate), self._own_rates = self._own_rates, None
+
+    def _apply_losses(self) -> None:
+        """Lose the open orders, and bring back the lost ones, that a fault fits."""
+        if self.faults.find_any("order_vanishes"):
+            for order in [one for one in self.engine.orders.values() if one.status == "OPEN"]:
+                if self._strikes("order_vanishes", order):
+                    losses.vanish(self.engine, order)
+        if self.faults.find_any("order_returns"):
+            for order in list(self.engine.lost.values()):
+                fault = self.faults.find("order_returns", **self._where(order))
+                if fault is not None and losses.reappear(self.engine, order, self.now_ns()):
+                    self.faults.count(fault)
 
     def commit(self) -> None:
         """Write what changed to disk, then tell the listeners; in this order, so nothing said is lost."""

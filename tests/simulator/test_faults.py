@@ -159,6 +159,39 @@ def test_a_new_order_can_be_invisible_for_a_while(clean: SimulatorProcess, sdk: 
     assert order_id in [o.order_id for o in sdk.list_orders().orders]
 
 
+@proves("order_vanishes", "order_returns")
+def test_an_order_can_be_lost_without_a_word_and_come_back_later(clean: SimulatorProcess, sdk: Any) -> None:
+    def held() -> Decimal:
+        return Decimal(clean.truth()["balances"]["USD"]["hold"])
+
+    kept, lost = uuid.uuid4().hex, uuid.uuid4().hex
+    price = clean.truth()["prices"]["BTC-USD"]
+    first, before = buy(sdk, kept).success_response["order_id"], held()
+    order_id = buy(sdk, lost, "29000.00").success_response["order_id"]
+    eventually(lambda: sdk.get_order(order_id).order.status == "OPEN", "the order rests")
+    clean.fault("order_vanishes", match={"symbol": "BTC-USD", "client_order_id": lost})
+    with pytest.raises(requests.HTTPError) as caught:
+        sdk.get_order(order_id)
+    assert caught.value.response.status_code == 404
+    assert order_id not in [o.order_id for o in sdk.list_orders().orders]
+    assert sdk.get_order(first).order.status == "OPEN"
+    assert held() == before
+    assert sdk.cancel_orders([order_id]).results[0].failure_reason == "UNKNOWN_CANCEL_ORDER"
+    assert [one["order_id"] for one in clean.truth()["lost"]] == [order_id]
+    clean.kill()
+    clean.start()
+    assert [one["order_id"] for one in clean.truth()["lost"]] == [order_id], "it stays lost over a restart"
+    clean.price("BTC-USD", "28500.00")
+    clean.price("BTC-USD", price)
+    assert clean.truth()["lost"][0]["filled_size"] == "0", "what is on no book is not filled"
+    clean.fault("order_returns")
+    shown = sdk.get_order(order_id).order
+    assert (shown.status, shown.client_order_id, clean.truth()["lost"]) == ("OPEN", lost, [])
+    assert sdk.cancel_orders([order_id]).results[0].success
+    eventually(lambda: sdk.get_order(order_id).order.status == "CANCELLED", "it can be cancelled again")
+    sdk.cancel_orders([first])
+
+
 @proves("duplicate_client_order_id")
 def test_a_known_client_id_can_be_refused_instead_of_answered(clean: SimulatorProcess, sdk: Any) -> None:
     clean.fault("duplicate_client_order_id")
