@@ -24,7 +24,7 @@ from actors.orders import schema, verification
 FORM = 1
 MANIFEST = "manifest.json"
 LEDGER = "ledger.db"
-LEFT_BEHIND = (".lock", "-wal", "-shm", "-journal", ".partial", ".new", ".schema-1", "strategy.log")
+LEFT_BEHIND = (".lock", "-wal", "-shm", "-journal", ".partial", ".new", ".schema-1", ".schema-2", "strategy.log")
 _SQLITE = b"SQLite format 3\0"
 
 

@@ -644,7 +644,8 @@ class LedgerOrder:
     """Last change of state or filled size."""
     sent: bool
     vouched: bool = False
-    """An operator said what became of it; until the venue shows it, that the venue does not is no news."""
+    """It was proven gone, or an operator said what became of it: until the venue shows it, that the venue does not is
+    no news."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Ledger(LedgerReads):
 
     def _check(self, path: Path, expected: str, now_utc_ns: int) -> None:
         version = self._version()
-        if version not in (1, schema.VERSION):
+        if version not in (1, 2, schema.VERSION):
             raise LedgerError(f"{path}: schema {version}, this build knows {schema.VERSION}: use the build it is of")
         verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
         if verdict != "ok":
@@ -142,7 +142,12 @@ class Ledger(LedgerReads):
         try:
             if version == 1:
                 migration.from_1(self._db, path, now_utc_ns)
-                self.notes.append("brought from schema 1 to 2; a copy of it as it was is beside it")
+            elif version == 2:
+                migration.from_2(self._db, path)
+            if version != schema.VERSION:
+                self.notes.append(
+                    f"brought from schema {version} to {schema.VERSION}; a copy of it as it was is beside it"
+                )
             verified = verification.verify(self._db)
         except verification.ContradictionError as error:
             raise LedgerCorruptError(f"{path}: {error}; {WAY_OUT}") from error

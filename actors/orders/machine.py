@@ -2,7 +2,9 @@
 
 Every source (gateway outcome, listing, user channel, fill) adds facts by ``join``-like steps that are
 commutative and idempotent, so that late, doubled and reordered messages end in the same state. An order is
-terminal only when its booked fills make up what the venue says was filled.
+terminal only when its booked fills make up what the venue says was filled. One fact is about time: an order that the
+venue had can be proven gone from there and be shown again afterwards, as often as it likes. Both are counted, so that
+neither is ever taken back.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class OrderFacts:
     """What is known of one order. ``filled`` is the sum of booked fills, ``venue_filled`` the venue's word.
 
     ``lost``: whoever held the command is gone or silent, its fate must be asked for. ``absent``: proven that
-    the venue never had it.
+    the venue never had it. ``vanished``: how often it was proven that the venue, which had it, has it no more;
+    ``returned``: of these, after how many the venue showed it again.
     """
 
     size: Decimal
@@ -66,6 +69,8 @@ class OrderFacts:
     filled: Decimal = ZERO
     cancel_requested: bool = False
     triggered: bool = False
+    vanished: int = 0
+    returned: int = 0
 
     @property
     def remaining(self) -> Decimal:
@@ -75,6 +80,16 @@ class OrderFacts:
     def seen(self) -> bool:
         """The venue itself has shown the order."""
         return self.venue_status is not None
+
+    @property
+    def taken(self) -> bool:
+        """The venue had the order: it said so, or showed it."""
+        return self.seen or self.outcome is OutcomeKind.DONE
+
+    @property
+    def gone(self) -> bool:
+        """Proven to be no longer at the venue, and not shown since."""
+        return self.vanished > self.returned
 
     @property
     def awaits_fills(self) -> bool:
@@ -106,6 +121,7 @@ def with_view(facts: OrderFacts, view: VenueOrder) -> OrderFacts:
         venue_status=view.status if known is None or rank > _STATUS_RANK[known] else known,
         venue_filled=max(facts.venue_filled, told),
         triggered=facts.triggered or view.trigger_status == "STOP_TRIGGERED",
+        returned=facts.vanished,
     )
 
 
@@ -128,6 +144,13 @@ def with_absence(facts: OrderFacts) -> OrderFacts:
     return replace(facts, absent=True)
 
 
+def with_vanishing(facts: OrderFacts) -> OrderFacts:
+    """It is proven that the venue has the order no more; raises IllegalStepError for one that it never had."""
+    if not facts.taken:
+        raise IllegalStepError(f"{facts} cannot vanish: the venue never had it")
+    return replace(facts, vanished=facts.returned + 1)
+
+
 def is_listed_reason(reject_reason: str) -> bool:
     """The venue lists this reason for a FAILED order."""
     return reject_reason in _REJECT_REASONS
@@ -142,6 +165,8 @@ def require_growth(before: OrderFacts, after: OrderFacts) -> None:
         and before.order_id in (None, after.order_id)
         and _rank(_OUTCOME_RANK, before.outcome) <= _rank(_OUTCOME_RANK, after.outcome)
         and _rank(_STATUS_RANK, before.venue_status) <= _rank(_STATUS_RANK, after.venue_status)
+        and before.vanished <= after.vanished
+        and before.returned <= after.returned <= after.vanished
     )
     flags = ("submitted", "lost", "absent", "cancel_requested", "triggered")
     if not kept or any(getattr(before, flag) and not getattr(after, flag) for flag in flags):
@@ -163,6 +188,8 @@ def state_of(facts: OrderFacts) -> OrderState:
         return OrderState.FILLED
     if facts.venue_status in _FINAL and not facts.awaits_fills:
         return _final_state(facts)
+    if facts.gone and not facts.awaits_fills:
+        return OrderState.CANCELLED
     if not facts.seen and facts.filled == 0:
         return _unseen_state(facts)
     if not facts.seen and facts.absent:

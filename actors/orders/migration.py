@@ -1,9 +1,10 @@
-"""Brings a ledger of an older schema to this one, in one transaction; a copy of it is kept beside."""
+"""Brings a ledger of an older schema to this one, each in one transaction; a copy of it is kept beside."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import orjson
@@ -13,17 +14,13 @@ from actors.orders.projections import Projections
 
 
 def from_1(db: sqlite3.Connection, path: Path, now_utc_ns: int) -> None:
-    """Schema 1 to 2. Its events did not tell everything: what they tell is compared, then all is written down once.
+    """Schema 1 to 3. Its events did not tell everything: what they tell is compared, then all is written down once.
 
     Raises verification.ContradictionError (nothing is changed then), sqlite3.Error, OSError.
     """
-    aside = path.with_name(f"{path.name}.schema-1")
-    if not aside.exists():
-        with closing(sqlite3.connect(aside)) as copy:
-            db.backup(copy)
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for statement in schema.FROM_1:
+    _keep_copy(db, path.with_name(f"{path.name}.schema-1"))
+    with _whole(db):
+        for statement in (*schema.FROM_1, *schema.FROM_2):
             db.execute(statement)
         base = snapshots.Base(0, events.GENESIS, Projections())
         try:
@@ -38,6 +35,33 @@ def from_1(db: sqlite3.Connection, path: Path, now_utc_ns: int) -> None:
         values = (n + 1, now_utc_ns, 0, 0, "", projections.ADOPTED, "1", body)
         db.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?)", (*values, events.link(chain, *values)))
         db.execute(f"PRAGMA user_version={schema.VERSION}")
+
+
+def from_2(db: sqlite3.Connection, path: Path) -> None:
+    """Schema 2 to 3: orders may vanish. Its events tell everything, and none of them tells of such a one.
+
+    Raises verification.ContradictionError (nothing is changed then), sqlite3.Error, OSError.
+    """
+    _keep_copy(db, path.with_name(f"{path.name}.schema-2"))
+    with _whole(db):
+        for statement in schema.FROM_2:
+            db.execute(statement)
+        verification.verify(db)
+        db.execute(f"PRAGMA user_version={schema.VERSION}")
+
+
+def _keep_copy(db: sqlite3.Connection, aside: Path) -> None:
+    if not aside.exists():
+        with closing(sqlite3.connect(aside)) as copy:
+            db.backup(copy)
+
+
+@contextmanager
+def _whole(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:

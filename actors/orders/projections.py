@@ -21,7 +21,7 @@ from actors.orders.records import FillRecord
 ADOPTED = "projections_adopted"
 """Holds every table as it was: before it, events did not suffice to make them all (schema 1)."""
 _INDEX = {name: at for at, name in enumerate(schema.ORDER_COLUMNS)}
-NOT_IN_V1 = {"orders": ("changed_utc_ns", "egress_id"), "positions": ("trip_start",)}
+NOT_IN_V1 = {"orders": ("changed_utc_ns", *schema.ADDED_TO_ORDERS), "positions": ("trip_start",)}
 """What events of schema 1 do not tell; plans, proposals and rules they do not tell at all."""
 TOLD_BY_V1 = ("orders", "fills", "positions", "pnl", "handovers", "stops", "head")
 Tables = dict[str, dict[Any, Row]]
@@ -74,7 +74,7 @@ class Projections:
     def _intend(self, key: str, body: dict[str, Any]) -> None:
         if key in self._orders or body["n"] <= self.head:
             raise ValueError(f"n={body['n']} or the id was used before (head {self.head})")
-        body.setdefault("egress_id", "")  # schema 1
+        body = {**schema.ADDED_TO_ORDERS, **body}
         self._orders[key] = [body[name] for name in schema.ORDER_COLUMNS]
         self.head = body["n"]
 
@@ -215,11 +215,16 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def tables_of(listed: Mapping[str, Iterable[Iterable[Any]]]) -> Tables:
-    """Tables from lists of rows; raises KeyError when one is missing."""
+    """Tables from lists of rows; raises KeyError when one is missing. Rows of an older schema get what it lacked."""
     made: Tables = {}
     for name in COLUMNS:
         key = _KEYS.get(name, _first)
         made[name] = {key(row): row for row in map(tuple, listed[name])}
+    added = tuple(schema.ADDED_TO_ORDERS.values())
+    for key, row in made["orders"].items():
+        lacking = len(schema.ORDER_COLUMNS) - len(row)
+        if 0 < lacking <= len(added):
+            made["orders"][key] = (*row, *added[-lacking:])
     return made
 
 

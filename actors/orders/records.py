@@ -95,7 +95,7 @@ class OrderRecord:
             created_utc_ns=intent.created_utc_ns,
             changed_utc_ns=self.changed_utc_ns,
             sent=self.sent,
-            vouched=self.facts.absent and not self.facts.seen,
+            vouched=(self.facts.absent and not self.facts.seen) or self.facts.gone,
         )
 
 

@@ -35,7 +35,7 @@ def order_to_row(record: OrderRecord) -> tuple[object, ...]:
         int(facts.submitted), facts.outcome.value if facts.outcome else None, int(facts.lost), int(facts.absent),
         facts.order_id, facts.venue_status, text(facts.venue_filled), text(facts.filled),
         int(facts.cancel_requested), int(facts.triggered), record.reason, state.value, int(not state.terminal),
-        record.changed_utc_ns, record.egress_id,
+        record.changed_utc_ns, record.egress_id, facts.vanished, facts.returned,
     )  # fmt: skip
 
 
@@ -65,6 +65,8 @@ def order_from_row(row: sqlite3.Row) -> OrderRecord:
         filled=Decimal(row["filled"]),
         cancel_requested=bool(row["cancel_requested"]),
         triggered=bool(row["triggered"]),
+        vanished=row["vanished"],
+        returned=row["returned"],
     )
     return OrderRecord(
         intent=intent,

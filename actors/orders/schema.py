@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 OPERATOR_FILL = "OPERATOR"
 """``trade_type`` of a fill that an operator vouched for; the venue's own are FILL and its adjustments."""
 ADJUSTMENT = "ADJUSTMENT"
@@ -31,7 +31,7 @@ CREATE TABLE orders (
     lost INTEGER NOT NULL, absent INTEGER NOT NULL, order_id TEXT UNIQUE, venue_status TEXT,
     venue_filled TEXT NOT NULL, filled TEXT NOT NULL, cancel_requested INTEGER NOT NULL, triggered INTEGER NOT NULL,
     reason TEXT NOT NULL, state TEXT NOT NULL, working INTEGER NOT NULL, changed_utc_ns INTEGER NOT NULL,
-    egress_id TEXT NOT NULL DEFAULT ''
+    egress_id TEXT NOT NULL DEFAULT '', vanished INTEGER NOT NULL DEFAULT 0, returned INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX orders_working ON orders (working, symbol);
 CREATE INDEX orders_changed ON orders (changed_utc_ns);
@@ -72,14 +72,21 @@ FROM_1 = (
     SNAPSHOTS,
 )
 """What schema 2 has more than schema 1."""
+FROM_2 = (
+    "ALTER TABLE orders ADD COLUMN vanished INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE orders ADD COLUMN returned INTEGER NOT NULL DEFAULT 0",
+)
+"""What schema 3 has more than schema 2."""
 
 ORDER_COLUMNS = (
     "client_order_id", "n", "epoch", "proposal_id", "symbol", "side", "role", "kind", "base_size", "limit_price",
     "stop_price", "end_utc_ns", "correlation_id", "created_utc_ns", "plan_stop", "plan_target", "plan_max_hold_s",
     "boot_id", "gateway_incarnation", "submitted", "outcome", "lost", "absent", "order_id", "venue_status",
     "venue_filled", "filled", "cancel_requested", "triggered", "reason", "state", "working", "changed_utc_ns",
-    "egress_id",
+    "egress_id", "vanished", "returned",
 )  # fmt: skip
+ADDED_TO_ORDERS: dict[str, int | str] = {"egress_id": "", "vanished": 0, "returned": 0}
+"""Columns that older schemas lack, with what is true of their orders."""
 FILL_COLUMNS = (
     "entry_id", "trade_id", "order_id", "client_order_id", "symbol", "side", "price", "size", "fee", "trade_utc_ns",
 )  # fmt: skip

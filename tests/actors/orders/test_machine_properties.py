@@ -190,6 +190,36 @@ def test_an_order_that_never_arrived_ends_rejected_by_any_proof(order: list[obje
     assert state_of(facts) is (OrderState.REJECTED if proven else OrderState.UNKNOWN)
 
 
+@given(lives(), st.lists(st.sampled_from(["vanish", "show"]), max_size=6))
+def test_an_order_that_vanishes_and_returns_ends_as_its_life_did_once_it_is_shown(life: Life, told: list[str]) -> None:
+    """Gone, it is over with what was filled; shown again, nothing of what was known before is lost."""
+    ledger, booked = run(steps_of(life))
+    for what in [*told, "show"]:
+        known = ledger.order(NAME)
+        assert known is not None
+        with ledger.transaction(3, 1, 1, ""):
+            if what == "show":
+                booking.take_view(ledger, life.views[-1], US, 3, booked)
+            elif known.working:
+                booking.take_vanishing(ledger, known, "vanished", "test", 3)
+        after = ledger.order(NAME)
+        assert after is not None
+        if what == "vanish":
+            assert after.state.terminal
+            assert not known.working or after.state is OrderState.CANCELLED
+        else:
+            assert after.state is life.end or (life.cancelled_by_us and after.state is OrderState.PENDING_CANCEL)
+        assert after.facts.filled == sum((f.size for f in life.fills), Decimal(0))
+    assert {one.kind for one in booked.anomalies} <= {"vanished_yet_seen"}
+    ledger.close()
+
+
+def test_an_order_that_the_venue_never_had_cannot_vanish() -> None:
+    for facts in (record().facts, machine.with_loss(record().facts)):
+        with pytest.raises(IllegalStepError):
+            machine.with_vanishing(facts)
+
+
 # --- every step from every reachable knowledge ------------------------------------------------------------
 
 STATUS_WORDS = (
@@ -209,7 +239,8 @@ MAY_BECOME: dict[OrderState, frozenset[OrderState]] = {
     # An end is left only for what the venue shows afterwards: fills that nobody has booked yet, or an order that
     # was proven absent or refused and is there after all (both alarms). FILLED is for ever.
     S.REJECTED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.FILLED, S.CANCELLED, S.EXPIRED}),
-    S.CANCELLED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.FILLED, S.EXPIRED}),
+    # The same for one that had vanished, which may also turn out to have failed.
+    S.CANCELLED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.FILLED, S.EXPIRED, S.REJECTED}),
     S.EXPIRED: frozenset({S.OPEN, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.FILLED, S.CANCELLED}),
     S.FILLED: frozenset(),
 }
@@ -225,6 +256,8 @@ def every_step(facts: OrderFacts) -> Iterable[OrderFacts]:
             yield machine.with_view(facts, replace(view(status, filled), base_size=Decimal(2)))
     if facts.filled < 3:
         yield machine.with_fill(facts, Decimal(1))
+    if facts.taken and facts.returned < 2:
+        yield machine.with_vanishing(facts)
     yield replace(facts, submitted=True)
 
 
@@ -263,12 +296,14 @@ def test_every_state_can_be_reached_and_filled_is_for_ever(steps: set[tuple[Orde
         {"filled": Decimal(1)}, {"venue_filled": Decimal(0)}, {"order_id": "v-2"}, {"order_id": None},
         {"outcome": OutcomeKind.UNKNOWN}, {"venue_status": "OPEN"}, {"venue_status": None}, {"size": Decimal(5)},
         {"submitted": False}, {"cancel_requested": False}, {"triggered": False}, {"lost": False}, {"absent": False},
+        {"vanished": 1}, {"returned": 0}, {"returned": 3},
     ],
 )  # fmt: skip
 def test_a_fact_that_was_taken_back_is_refused_by_the_ledger(change: dict[str, object]) -> None:
     known = OrderFacts(
-        Decimal(SIZE), True, OutcomeKind.DONE, True, True, "v-1", "CANCELLED", Decimal(2), Decimal(2), True, True
-    )
+        Decimal(SIZE), True, OutcomeKind.DONE, True, True, "v-1", "CANCELLED", Decimal(2), Decimal(2), True, True,
+        vanished=2, returned=1,
+    )  # fmt: skip
     before = replace(record(), facts=known)
     ledger = Ledger.in_memory()
     with pytest.raises(IllegalStepError), ledger.transaction(1, 1, 1, ""):

@@ -20,10 +20,12 @@ from actors.orders.ledger import Ledger, LedgerCorruptError
 from actors.orders.reads import Plan
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.factories import fill, order, tamper
+from tests.actors.orders.test_machine import view
 from tests.actors.orders.venue import rules
 
 STOP = StopRun("r", False, False, 3, 1, 1, 0, complete=True).to_json()
 V1 = Path(__file__).parent / "fixtures" / "ledger-v1.db.gz"
+V2 = Path(__file__).parent / "fixtures" / "ledger-v2.db.gz"
 
 
 def busy(folder: Path) -> Path:
@@ -288,7 +290,7 @@ def test_a_ledger_of_schema_1_is_brought_here_whole_and_kept_aside(version_1: Pa
     ledger.close()
     with closing(sqlite3.connect(version_1)) as db:
         after = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
-        after["orders"] = [row[:-1] for row in after["orders"]]
+        after["orders"] = [row[: -len(schema.ADDED_TO_ORDERS)] for row in after["orders"]]
         assert after == before
         assert verification.verify(db, whole=True).notes == ()
     with closing(sqlite3.connect(version_1.with_name("ledger.db.schema-1"))) as db:
@@ -325,3 +327,61 @@ def test_events_of_schema_1_changed_after_they_were_brought_here_are_found(versi
     Ledger.open(version_1).close()
     tamper(version_1, "UPDATE events SET config_hash='x' WHERE n=2")
     assert "is not what was written" in problem(version_1)
+
+
+# --- schema 2 --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def version_2(tmp_path: Path) -> Path:
+    """A ledger that the last build of schema 2 had brought from schema 1 and kept a snapshot of."""
+    path = tmp_path / "demo" / "ledger.db"
+    path.parent.mkdir()
+    path.write_bytes(gzip.decompress(V2.read_bytes()))
+    return path
+
+
+def test_a_ledger_of_schema_2_is_brought_here_whole_and_kept_aside(version_2: Path) -> None:
+    tables = ("orders", "fills", "positions", "plans", "pnl", "proposals", "rules", "stops", "events", "snapshots")
+    with closing(sqlite3.connect(version_2)) as db:
+        before = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    ledger = Ledger.open(version_2)
+    assert ledger.notes == ["brought from schema 2 to 3; a copy of it as it was is beside it"]
+    ledger.close()
+    with closing(sqlite3.connect(version_2)) as db:
+        after = {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+        assert {row[-2:] for row in after["orders"]} == {(0, 0)}
+        after["orders"] = [row[:-2] for row in after["orders"]]
+        assert after == before
+        assert verification.verify(db).first > 0, "the snapshot of schema 2 is of use"
+        assert verification.verify(db, whole=True).notes == ()
+    with closing(sqlite3.connect(version_2.with_name("ledger.db.schema-2"))) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert problem(version_2) == ""
+
+
+def test_a_ledger_of_schema_2_that_contradicts_itself_is_refused_and_left_as_it_is(version_2: Path) -> None:
+    tamper(version_2, "UPDATE positions SET quantity='9'")
+    assert "positions" in problem(version_2)
+    with closing(sqlite3.connect(version_2)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_an_order_that_vanished_and_returned_follows_from_its_events(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger.open(path)
+    with ledger.transaction(1, 1, 1, "") as tx:
+        record = order(1)
+        tx.add_order(record)
+        for _ in range(2):
+            shown = record.updated(machine.with_view(record.facts, view("OPEN")), 2)
+            tx.change_order(record, shown, "venue:OPEN")
+            record = shown.updated(machine.with_vanishing(shown.facts), 3, "vanished")
+            tx.change_order(shown, record, "proven_gone")
+    stored = ledger.order(record.id)
+    assert stored is not None
+    assert (stored.facts.vanished, stored.facts.returned, stored.state.value) == (2, 1, "CANCELLED")
+    ledger.close()
+    assert problem(path) == ""
+    tamper(path, "UPDATE orders SET vanished=3")
+    assert "vanished is 3, its events make it 2" in problem(path)
