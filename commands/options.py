@@ -83,7 +83,7 @@ def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 
 def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Verbs that one part carries out."""
-    resolve = commands.add_parser("resolve", help="say what became of an order whose fate is UNKNOWN")
+    resolve = commands.add_parser("resolve", help="say what became of an order that is UNKNOWN or has vanished")
     resolve.add_argument("target", metavar="ORDER", help="its client order id")
     resolve.add_argument("--as", dest="outcome", required=True, choices=("absent", "filled"))
     evidence = "how you know; audited"

@@ -129,6 +129,8 @@ class TrackerActor(TrackerRules):
         working = {record.id: record for record in self.ledger.working()}
 
         def answered(part: str, answer: VenueAnswer) -> None:
+            if answer.ok and part in working and not answer.orders:
+                self.not_found(part, answer.asked_boot_ns)
             if answer.ok and self.take(answer.orders, answer.fills):
                 self._proved(part)
 
@@ -180,6 +182,7 @@ class TrackerActor(TrackerRules):
         for record in working:
             self._sweep_order(record)
         self._ask_one_resting(working)
+        self.sweep_missing()
         now = self.clock.boot_ns()
         orders = self.settings.orders
         if now - self._polled >= orders.poll_s * NS_PER_S and self.ledger.working():

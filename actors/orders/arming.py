@@ -1,70 +1,34 @@
-"""Keeps every position protected, and carries out exits against the hold of its own stops."""
+"""Keeps every position protected: judges how it stands, places what is missing, hands over what is to be sold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from actors.clock import NS_PER_S
-from actors.messages.health import Severity, TradingState
+from actors.messages.health import Severity
 from actors.messages.market import Side
 from actors.messages.trading import (
     OrderKind,
     Protection,
-    QueryKind,
     Role,
     RoundTripClosed,
-    VenueAnswer,
 )
-from actors.orders import exits, grid, protection
-from actors.orders.exits import ExitView, Handover
-from actors.orders.ledger import Ledger
+from actors.orders import grid, protection
+from actors.orders.exits import Handover
+from actors.orders.handing import TrackerHanding, Watch
 from actors.orders.protection import Judgement, Levels, Place, Situation
 from actors.orders.records import OrderRecord
-from actors.orders.wire import PRIORITY_PROTECT, Draft, Question, TrackerWire
+from actors.orders.wire import Draft
 
-EXIT_PAUSE_S = 2.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.5, 10.0
 THROTTLED = "HTTP_429"
-AGAIN_S = 0.25
-"""How soon a hand-over looks again when a cancel, a balance or a quote is awaited."""
-BALANCE_PATIENCE_S = 2.0
-"""How long a hand-over waits for a balance that shows its coins; then the venue itself is asked to sell them."""
 
 
-@dataclass(slots=True)
-class Watch:
-    """What this incarnation remembers of one symbol; times are boot-clock ns."""
-
-    judgement: Judgement | None = None
-    naked_since: int = 0
-    paged: bool = False
-    place_after: int = 0
-    refusals: int = 0
-    refused_kinds: set[OrderKind] = field(default_factory=set)
-    priced_out: bool = False
-    """No bracket is taken at this position's prices: a stop-limit protects it, the target is watched here."""
-    triggered: dict[str, int] = field(default_factory=dict)
-    unfired: dict[str, int] = field(default_factory=dict)
-    """Stops that rest although the whole market is below them, and since when."""
-    missing: set[str] = field(default_factory=set)
-    """Orders that the venue showed before and does not know when asked."""
-    exit_after: int = 0
-    exit_since: int = 0
-    """When the hand-over under way was first driven; 0: there is none."""
-    looked: int = 0
-    available: Decimal | None = None
-    proof_asked: int = 0
-    """When the hand-over's symbol was first seen without working orders; 0: not now."""
-    balance_asked: int = 0
-
-
-class TrackerArming(TrackerWire):
+class TrackerArming(TrackerHanding):
     """``tend`` brings one symbol to what its facts ask for; safe to call at any time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.watches: dict[str, Watch] = {}
         self.suspended = False
         """An operator cancelled protection too: nothing is armed until trading is allowed again."""
         self.rearmed: frozenset[str] | None = None
@@ -73,13 +37,6 @@ class TrackerArming(TrackerWire):
     def is_suspended(self, symbol: str) -> bool:
         """Nothing is armed: an operator wanted it so, or the books are not the venue's."""
         return symbol in self.behind or (self.suspended and symbol not in (self.rearmed or ()))
-
-    def watch(self, symbol: str) -> Watch:
-        return self.watches.setdefault(symbol, Watch())
-
-    def handover(self, symbol: str) -> Handover | None:
-        body = self.ledger.documents("handovers").get(symbol)
-        return None if body is None else Handover.from_json(body)
 
     def held_symbols(self) -> list[str]:
         """Symbols with a position, a working order or a hand-over."""
@@ -108,6 +65,8 @@ class TrackerArming(TrackerWire):
         now = self.clock.boot_ns()
         triggered = {one.id for one in orders if one.facts.triggered}
         watch.triggered = {name: watch.triggered.get(name, now) for name in triggered}
+        unseen = {one.id for one in orders if not one.facts.seen}
+        watch.unseen = {name: watch.unseen.get(name, now) for name in unseen}
         grace_ns = self.settings.orders.stop_trigger_grace_s * NS_PER_S
         judgement = protection.judge(
             Situation(
@@ -120,6 +79,7 @@ class TrackerArming(TrackerWire):
                 | self._unfired(symbol, orders, round(grace_ns)),
                 refused_kinds=frozenset(watch.refused_kinds | ({OrderKind.BRACKET_GTC} if watch.priced_out else set())),
                 missing=frozenset(watch.missing),
+                astray=frozenset(self.astray(symbol, orders)),
             )
         )
         if watch.judgement is None or watch.judgement.status is not judgement.status:
@@ -165,7 +125,21 @@ class TrackerArming(TrackerWire):
         if not watch.paged and now - watch.naked_since >= self.settings.orders.naked_page_s * NS_PER_S:
             watch.paged = True
             text = f"{symbol} is NAKED: {self.ledger.book(symbol).quantity} owned, {judgement.covered} covered"
-            self.alert(Severity.PAGE, f"naked:{symbol}", f"{text} ({judgement.why})")
+            self.alert(Severity.PAGE, f"naked:{symbol}", f"{text} ({judgement.why}){self._what_is_done(symbol)}")
+
+    def _what_is_done(self, symbol: str) -> str:
+        """For the page: how it goes on when it is the fate of an order that is waited for."""
+        watch, at = self.watch(symbol), self.levels_of(symbol)
+        below = "" if at is None else f"; below {at.stop:f} it is sold from here"
+        if watch.missing:
+            names = ", ".join(sorted(watch.missing))
+            return f": the venue does not find {names} any more; once that is proven it is protected anew{below}"
+        working = self.ledger.working(symbol)
+        unknown = [one.id for one in working if protection.is_protective(one) and not one.facts.seen]
+        if unknown:
+            names = ", ".join(unknown)
+            return f": what became of {names} is being asked for, nothing is placed before that is known{below}"
+        return ""
 
     # --- acting ----------------------------------------------------------------------------------------
 
@@ -189,9 +163,19 @@ class TrackerArming(TrackerWire):
                 self._place(symbol, action)
             elif isinstance(action, protection.Cancel):
                 self._cancel(action)
-            elif self.start_exit(Handover(symbol, action.reason, self._correlation(symbol))) and judgement.unfired:
-                text = f"The market is below the stop of {symbol}, which the venue has not fired: it is sold from here"
-                self.alert(Severity.PAGE, f"unfired:{symbol}", text)
+            elif self.start_exit(Handover(symbol, action.reason, self._correlation(symbol))):
+                self._say_why_sold(symbol, judgement)
+
+    def _say_why_sold(self, symbol: str, judgement: Judgement) -> None:
+        """Page a stop that did not do its work."""
+        if judgement.unfired:
+            text = f"The market is below the stop of {symbol}, which the venue has not fired: it is sold from here"
+            self.alert(Severity.PAGE, f"unfired:{symbol}", text)
+        elif judgement.astray:
+            names = ", ".join(judgement.astray)
+            text = f"The market is below the stop of {symbol} and the venue does not know {names}: what the account"
+            text += " shows as available, at most what the books own, is sold from here; it is looked for meanwhile"
+            self.alert(Severity.PAGE, f"astray:{symbol}", text)
 
     def _correlation(self, symbol: str) -> str:
         plan = self.ledger.plan(symbol)
@@ -249,154 +233,3 @@ class TrackerArming(TrackerWire):
         self.tell("risk", closed)
         self.tell("strategist", closed)
         self.log.info("round_trip_closed", symbol=symbol, realized=str(realized), reason=reason)
-
-    # --- exits -----------------------------------------------------------------------------------------
-
-    def start_exit(self, handover: Handover) -> bool:
-        """Persist a hand-over and drive it; False when one is under way or another just ended, and on books that are
-        not the venue's: what they call owned may be somebody else's by now."""
-        watch = self.watch(handover.symbol)
-        if self.handover(handover.symbol) is not None or self.clock.boot_ns() < watch.exit_after:
-            return False
-        if handover.symbol in self.behind:
-            return False
-        if not self.write(lambda ledger: ledger.put_document("handovers", handover.symbol, handover.to_json())):
-            return False
-        self.log.info("exit_started", symbol=handover.symbol, reason=handover.reason)
-        watch.available, watch.proof_asked = None, 0
-        self._drive(handover)
-        return True
-
-    def exit_allowed(self, handover: Handover) -> bool:
-        """Stops, targets and an operator's flatten in every state; holding time not in a kill."""
-        if handover.reason == exits.STRATEGY:
-            return self.trading_state(handover.symbol).rank <= TradingState.REDUCE_ONLY.rank
-        return not (handover.reason == exits.MAX_HOLD and self.killed)
-
-    def _drive(self, handover: Handover) -> None:
-        symbol, watch = handover.symbol, self.watch(handover.symbol)
-        working = self.ledger.working(symbol)
-        sell = self.ledger.order(handover.sell_id) if handover.sell_id else None
-        if working:
-            watch.available, watch.proof_asked = None, 0
-        now = self.clock.boot_ns()
-        watch.exit_since = watch.exit_since or now
-        # An exit of a position that was naked before has its whole time, too: it may be the only way out.
-        naked_ns = now - max(watch.naked_since, watch.exit_since) if watch.naked_since else 0
-        orders = self.settings.orders
-        view = ExitView(
-            quantity=self.ledger.book(symbol).quantity,
-            orders=working,
-            sell=sell,
-            available=watch.available,
-            quote=self.fresh_quote(symbol),
-            accepted_mid=self.accepted_mids.get(self.settings.instrument(symbol).data_product),
-            rules=self.rules.get(symbol),
-            ladder_bps=orders.exit_ladder_bps,
-            floor_bps=orders.exit_floor_bps,
-            mode_allows=self.exit_allowed(handover),
-            patience_over=naked_ns > orders.naked_page_s * NS_PER_S and handover.reason not in _URGENT,
-            balance_overdue=0 < watch.proof_asked <= now - BALANCE_PATIENCE_S * NS_PER_S,
-        )
-        after, step = exits.advance(handover, view)
-        self._take_step(handover, after, step)
-
-    def _take_step(self, before: Handover, after: Handover, step: exits.Step) -> None:
-        symbol = before.symbol
-        if isinstance(step, exits.Sell):
-            self._sell(after, step)
-            return
-        if isinstance(step, exits.Finish):
-            self._finish(after, step)
-            return
-        if after != before:
-            body = after.to_json()
-            if not self.write(lambda ledger: ledger.put_document("handovers", symbol, body)):
-                return
-            self.watch(symbol).available = None
-        if isinstance(step, exits.CancelFirst):
-            records = [self.ledger.order(name) for name in step.client_order_ids]
-            self.cancel_orders([one for one in records if one is not None], f"exit:{before.reason}")
-        elif isinstance(step, exits.NeedBalance):
-            self._ask_balance(symbol)
-        elif isinstance(step, exits.NeedQuote):
-            self.ask_quotes((symbol,))
-        self.after(f"tend-{symbol}", AGAIN_S, lambda: self.tend(symbol))
-
-    def _sell(self, handover: Handover, step: exits.Sell) -> None:
-        now = self.clock.boot_ns()
-        if "gateway" not in self.peers:
-            self.after(f"tend-{handover.symbol}", AGAIN_S, lambda: self.tend(handover.symbol))
-            return
-        draft = Draft(
-            handover.symbol, Side.SELL, handover.role, OrderKind.LIMIT_IOC, step.size, step.price,
-            handover.correlation_id, reason=handover.reason,
-        )  # fmt: skip
-        made: list[OrderRecord] = []
-
-        def work(ledger: Ledger) -> None:
-            record = self.make_intent(ledger, draft)
-            ledger.put_document("handovers", handover.symbol, replace(handover, sell_id=record.id).to_json())
-            made.append(record)
-
-        if self.write(work):
-            self.watch(handover.symbol).available = None
-            self.send_intent(made[0], None, now + round(self.settings.orders.submit_timeout_s * NS_PER_S))
-
-    def _finish(self, handover: Handover, step: exits.Finish) -> None:
-        symbol = handover.symbol
-        if not self.write(lambda ledger: ledger.put_document("handovers", symbol, None)):
-            return
-        self.watch(symbol).exit_after = self.clock.boot_ns() + round(EXIT_PAUSE_S * NS_PER_S)
-        self.watch(symbol).exit_since = 0
-        self.log.info("exit_finished", symbol=symbol, reason=handover.reason, why=step.why)
-        if step.page:
-            text = f"The exit of {symbol} ({handover.reason}) did not sell everything: {step.why}"
-            if step.why == exits.EXHAUSTED:
-                text += f"; `run.py flatten {symbol}` goes by the book of now, below the floor too"
-            self.alert(Severity.PAGE, f"exit:{symbol}", text, handover.correlation_id)
-        self.changed()
-        self.tend(symbol)
-
-    def _ask_balance(self, symbol: str) -> None:
-        watch, now = self.watch(symbol), self.clock.boot_ns()
-        watch.proof_asked = watch.proof_asked or now
-        if now - watch.balance_asked < AGAIN_S * NS_PER_S:
-            return  # an answer that shows too little comes at once: it must not use up the request budget
-        watch.balance_asked = now
-        base = self.settings.instrument(symbol).base
-
-        def done(answer: VenueAnswer) -> None:
-            proof = self.watch(symbol).proof_asked
-            if answer.ok and proof and answer.asked_boot_ns >= proof:
-                found = [one.available for one in answer.balances if one.currency == base]
-                self.watch(symbol).available = found[0] if found else Decimal(0)
-            self.tend(symbol)
-            self.watch(symbol).available = None  # what was read is good for this one decision
-
-        self.ask(Question(f"balance:{symbol}", QueryKind.BALANCES, done, PRIORITY_PROTECT))
-
-    def ask_quotes(self, symbols: tuple[str, ...]) -> None:
-        """Read best bid and ask over REST: the stream has no fresh quote for something that is held."""
-
-        def done(answer: VenueAnswer) -> None:
-            newer: set[str] = set()
-            for quote in answer.quotes if answer.ok else ():
-                for symbol in symbols:
-                    data = self.settings.instrument(symbol).data_product
-                    known = self.quotes.get(data)
-                    if quote.symbol in (symbol, data) and (known is None or known.as_of_boot_ns < quote.as_of_boot_ns):
-                        self.quotes[data] = quote
-                        newer.add(data)
-            for symbol in symbols:  # without news nothing is tended: asking again at once would use up the budget
-                if self.settings.instrument(symbol).data_product in newer:
-                    self.tend(symbol)
-
-        question = Question(
-            f"quotes:{','.join(symbols)}", QueryKind.BEST_BID_ASK, done, PRIORITY_PROTECT, products=symbols
-        )
-        self.ask(question)
-
-
-_URGENT = frozenset({exits.STOP, exits.FLATTEN})
-"""Exits that go on however long it takes: re-arming a stop that the market has passed is no protection."""

@@ -21,6 +21,7 @@ OPERATOR_ENTRY = "operator:"
 _VOUCHED = "yet an operator had it taken for filled"
 BEYOND = "beyond_ledger"
 """The venue has an own order that the ledger lacks: an older ledger was put back, and its books are not the venue's."""
+_OVER = frozenset({"FILLED", "CANCELLED", "EXPIRED", "FAILED"})
 ADJUSTMENTS = frozenset({"REVERSAL", "CORRECTION", "SYNTHETIC"})
 
 
@@ -128,6 +129,10 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
         what = f"was taken for absent ({record.reason})" if vouched is None else "was taken for filled by an operator"
         text = f"{record.id} {what}, yet the venue shows it: {view.status}, filled {view.filled_size}"
         booked.note(kind, record.id, record.symbol, text)
+    if record.facts.gone and not (view.status in _OVER and view.filled_size <= record.facts.filled):
+        text = f"{record.id} was gone from the venue ({record.reason}), yet it is shown again: {view.status}, filled"
+        text += f" {view.filled_size}; it counts again, and what is too much is cancelled"
+        booked.note("vanished_yet_seen", f"{record.id}#{facts.returned}", record.symbol, text)
     if view.status == "FAILED" and not machine.is_listed_reason(view.reject_reason):
         # It failed, that much is certain; what it means for the next one, nobody here knows.
         booked.note("unknown_reason", record.id, record.symbol, f"{record.id}: reject reason {view.reject_reason!r}")
@@ -137,7 +142,8 @@ def take_view(ledger: Ledger, view: VenueOrder, identity: Identity, now_utc_ns: 
     elif vouched is not None or facts.awaits_fills:
         booked.fetch_fills.add(view.order_id)
     if facts != record.facts:
-        reason = view.reject_reason if view.status == "FAILED" else None
+        reason = "returned" if record.facts.gone else None
+        reason = view.reject_reason if view.status == "FAILED" else reason
         after = record.updated(facts, now_utc_ns, reason)
         ledger.change_order(record, after, f"venue:{view.status}")
         booked.symbols.add(record.symbol)
@@ -205,6 +211,13 @@ def withdraw(
 def take_absence(ledger: Ledger, record: OrderRecord, reason: str, cause: str, now_utc_ns: int) -> OrderRecord:
     """The venue never had the order."""
     after = record.updated(machine.with_absence(record.facts), now_utc_ns, reason)
+    ledger.change_order(record, after, cause)
+    return after
+
+
+def take_vanishing(ledger: Ledger, record: OrderRecord, reason: str, cause: str, now_utc_ns: int) -> OrderRecord:
+    """The venue had the order and has it no more."""
+    after = record.updated(machine.with_vanishing(record.facts), now_utc_ns, reason)
     ledger.change_order(record, after, cause)
     return after
 

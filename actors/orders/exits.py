@@ -72,6 +72,9 @@ class ExitView:
     ``mode_allows``: the trading state lets this kind of exit go on. ``patience_over``: nothing protects the
     position and the hand-over has not sold within its time. ``accepted_mid``: the last mid that the guard
     accepted, from which the floor is measured; a price read over REST has been judged by nobody.
+    ``astray``: working orders that the venue has not known for longer than the grace, which this sale does not wait
+    for. ``held``: base units on hold, read with ``available``. ``doubtful``: the smallest of the astray SELLs that are
+    still being looked for in earnest; coins on hold of at least as much may be its own.
     """
 
     quantity: Decimal
@@ -86,6 +89,9 @@ class ExitView:
     patience_over: bool = False
     accepted_mid: Decimal | None = None
     balance_overdue: bool = False
+    astray: frozenset[str] = frozenset()
+    held: Decimal = Decimal(0)
+    doubtful: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,10 @@ def advance(handover: Handover, view: ExitView) -> tuple[Handover, Step]:
         to_cancel = tuple(
             one.id for one in view.orders if one.facts.order_id is not None and not one.facts.cancel_requested
         )
-        return handover, CancelFirst(to_cancel) if to_cancel else Wait("cancels")
+        if to_cancel:
+            return handover, CancelFirst(to_cancel)
+        if any(one.id not in view.astray for one in view.orders):
+            return handover, Wait("cancels")
     return handover, _sell_step(handover, view)
 
 
@@ -154,6 +163,10 @@ def _sell_step(handover: Handover, view: ExitView) -> Step:
         return NeedBalance()
     if view.quote is None:
         return NeedQuote()
+    if view.doubtful is not None and view.held >= view.doubtful:
+        # It may have arrived after all. Then a question by its client id finds it, and the normal way goes on; what is
+        # free meanwhile is somebody else's.
+        return NeedBalance()
     price = _price(handover, view, view.quote, view.rules)
     wanted = view.quantity if handover.quantity is None else min(view.quantity, handover.quantity)
     whole = grid.floor_size(wanted, view.rules)

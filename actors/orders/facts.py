@@ -51,8 +51,7 @@ class TrackerFacts(TrackerStopping):
         """Book what is new, in one transaction, then act on it; False when it could not be written."""
         booked = Booked()
         for view in orders:
-            if view.product_id in self.watches:
-                self.watches[view.product_id].missing.discard(view.client_order_id)
+            self._shown(view)
         before = {book.symbol: book.quantity for book in self.ledger.books()}
 
         def work(ledger: Ledger) -> None:
@@ -65,6 +64,14 @@ class TrackerFacts(TrackerStopping):
             return False
         self.follow(booked, before)
         return True
+
+    def _shown(self, view: VenueOrder) -> None:
+        """The venue shows this order: nothing proves that it is gone any more."""
+        known = self.ledger.order_by_venue_id(view.order_id)
+        name = view.client_order_id if known is None else known.id
+        self.wire.vanishing.pop(name, None)
+        if view.product_id in self.watches:
+            self.watches[view.product_id].missing.pop(name, None)
 
     def follow(self, booked: Booked, before: Mapping[str, Decimal]) -> None:
         """What follows from facts that are in the ledger; ``before``: quantities by symbol before they were."""
@@ -230,6 +237,7 @@ class TrackerFacts(TrackerStopping):
         record = self.ledger.order_by_venue_id(event.order_id) or self.ledger.order(event.client_order_id)
         if record is None:
             return
+        self.wire.vanishing.pop(record.id, None)  # it lives, or ends: whatever is proven is proven after this
         if record.working or event.cumulative_quantity > record.facts.filled:
             known = record if record.facts.order_id else replace(
                 record, facts=replace(record.facts, order_id=event.order_id)
@@ -249,10 +257,8 @@ class TrackerFacts(TrackerStopping):
         """Read one order; that the venue does not know it any more proves no end, yet it is no protection."""
 
         def done(answer: VenueAnswer) -> None:
-            gone = answer.ok and not answer.orders and record.facts.seen
-            if gone:
-                self.watch(record.symbol).missing.add(record.id)
-                self.tend(record.symbol)
+            if answer.ok and not answer.orders and record.facts.order_id is not None:
+                self.not_found(record.id, answer.asked_boot_ns)
             self._take_answer(answer)
             if answer.ok:
                 self._ask_soon(record, answer)
@@ -280,6 +286,10 @@ class TrackerFacts(TrackerStopping):
                 self.ask_order(now)
 
         self.after(f"soon-{name}", SOON_S, again)
+
+    def not_found(self, client_order_id: str, asked_boot_ns: int) -> None:
+        """The venue does not know the order by its order id; the layer that looks for what vanished takes it up."""
+        raise NotImplementedError
 
     def ask_fills(self, order_id: str, *, renew: bool = False) -> None:
         question = Question(

@@ -18,11 +18,12 @@ from actors.messages.health import Severity, TradingState
 from actors.messages.trading import OrderState, Protection, QueryKind, VenueAnswer, VenueOrder
 from actors.orders import booking, protection, resolving
 from actors.orders.booking import Booked
-from actors.orders.facts import TrackerFacts
 from actors.orders.killing import StopKind, StopRun, Verdict
 from actors.orders.ledger import Ledger
+from actors.orders.missing import TrackerMissing
 from actors.orders.records import OrderRecord
 from actors.orders.resolving import ResolveError
+from actors.orders.stopping import MARGIN_NS
 from actors.orders.unknowns import Search
 from actors.orders.wire import PRIORITY_PROTECT, Question
 
@@ -42,7 +43,7 @@ class _Arming:
     since_boot_ns: int
 
 
-class TrackerOperating(TrackerFacts):
+class TrackerOperating(TrackerMissing):
     """Requests in, answers out."""
 
     def __init__(self) -> None:
@@ -91,10 +92,13 @@ class TrackerOperating(TrackerFacts):
     # --- resolve ---------------------------------------------------------------------------------------
 
     def _resolve(self, request: OperatorRequest) -> None:
-        unknown = [one for one in self.ledger.working() if one.state is OrderState.UNKNOWN]
+        missing = frozenset(self.wire.vanishing)
+        open_fates = [one for one in self.ledger.working() if one.state is OrderState.UNKNOWN or one.id in missing]
         try:
-            record = resolving.find(request, self.ledger.order(request.target), unknown)
-            if request.argument("as") == resolving.ABSENT:
+            record = resolving.find(request, self.ledger.order(request.target), open_fates)
+            if record.state is not OrderState.UNKNOWN:
+                self._resolve_missing(request, record)
+            elif request.argument("as") == resolving.ABSENT:
                 self._resolve_absent(request, record)
             elif request.argument("as") == resolving.FILLED:
                 self._resolve_filled(request, record)
@@ -111,6 +115,48 @@ class TrackerOperating(TrackerFacts):
 
         def work(ledger: Ledger) -> None:
             booking.take_absence(ledger, record, "resolved_absent", "operator:absent", self.clock.utc_ns())
+            self._keep_answer(ledger, request, text, (), ok=True)
+
+        self._resolved(request, record, work, text, ())
+
+    def _resolve_missing(self, request: OperatorRequest, record: OrderRecord) -> None:
+        """One that the venue had: taken once it was asked since the request and finds it by neither of its ids."""
+        resolving.check_missing(record)
+        name, since = record.id, record.intent.created_utc_ns - MARGIN_NS
+
+        def is_shown(answer: VenueAnswer) -> bool:
+            """Whether this ends the request; the answer is told then."""
+            if self.ledger.last_event(ANSWER, request.request_id) is not None:
+                return True  # it was repeated, and is done
+            if answer.ok and not answer.orders:
+                return False
+            shown = f"the venue shows {name}: {answer.orders[0].status}" if answer.ok else ""
+            self.take(answer.orders)
+            self._say(request, shown or f"the venue does not answer ({answer.error}); nothing was changed", done=True)
+            return True
+
+        def by_client_id(answer: VenueAnswer) -> None:
+            if not is_shown(answer):
+                self._take_for_gone(request, name)
+
+        def by_order_id(answer: VenueAnswer) -> None:
+            if not is_shown(answer):
+                key = f"resolve:client:{request.request_id}"
+                self.ask(Question(key, QueryKind.ORDER, by_client_id, client_order_id=name, since_utc_ns=since))
+
+        self._say(request, f"asking the venue for {name}")
+        key, order_id = f"resolve:{request.request_id}", record.facts.order_id
+        self.ask(Question(key, QueryKind.ORDER, by_order_id, client_order_id=name, order_id=order_id))
+
+    def _take_for_gone(self, request: OperatorRequest, name: str) -> None:
+        record = self.ledger.order(name)
+        if record is None or not record.working:
+            self._say(request, f"{name} is over meanwhile: {record.state.value if record else 'nothing'}", done=True)
+            return
+        text = f"{name} is taken for gone; if the venue ever shows it, it counts again and you are paged"
+
+        def work(ledger: Ledger) -> None:
+            booking.take_vanishing(ledger, record, "resolved_absent", "operator:absent", self.clock.utc_ns())
             self._keep_answer(ledger, request, text, (), ok=True)
 
         self._resolved(request, record, work, text, ())
@@ -137,6 +183,7 @@ class TrackerOperating(TrackerFacts):
         if not self.write(work):
             self._say(request, "the ledger cannot be written; nothing was changed", done=True)
             return
+        self.forget_missing(record)
         how = request.argument("as")
         self.log.warning("operator_resolved", order=record.id, outcome=how, evidence=request.reason)
         told = f"{record.id} was resolved as {how} by {request.operator}: {request.reason}"

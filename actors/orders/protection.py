@@ -61,7 +61,7 @@ class Levels:
 class Situation:
     """Everything protection is judged from. ``orders``: the symbol's working orders; ``overdue``: ids of stops
     that triggered, or that the market has left behind untriggered, longer ago than the grace; ``missing``: ids that
-    the venue no longer knows; ``quote`` only fresh."""
+    the venue no longer knows; ``astray``: ids that it has not known for longer than the grace; ``quote`` only fresh."""
 
     quantity: Decimal
     orders: Sequence[OrderRecord]
@@ -71,6 +71,7 @@ class Situation:
     overdue: frozenset[str] = frozenset()
     refused_kinds: frozenset[OrderKind] = frozenset()
     missing: frozenset[str] = frozenset()
+    astray: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Judgement:
     why: str = ""
     unfired: bool = False
     """It is sold because of a stop that the venue has not fired."""
+    astray: tuple[str, ...] = ()
+    """It is sold although the fate of these orders is not known."""
 
 
 def levels(
@@ -159,16 +162,19 @@ def _with_actions(now: Situation, covered: Decimal, status: Protection, rules: P
     if overdue:
         asleep = not any(one.facts.triggered for one in overdue)
         return Judgement(status, covered, (Exit("stop"),), "stop_unfilled", asleep)
-    excess = open_sells(list(now.orders)) - now.quantity
+    # Those being cancelled go already: another for their sake would leave the position naked.
+    excess = open_sells([one for one in now.orders if not one.facts.cancel_requested]) - now.quantity
     if excess > 0:
-        newest = list(reversed(_cancellable(now.orders)))
-        return Judgement(status, covered, tuple(Cancel(one.id, "excess") for one in newest[:1]), "excess")
+        # First one that had vanished and is back (what stands in for it is whole), then the newest.
+        least = sorted(_cancellable(now.orders), key=lambda one: (one.facts.returned == 0, -one.n))
+        return Judgement(status, covered, tuple(Cancel(one.id, "excess") for one in least[:1]), "excess")
     spent = [one for one in _cancellable(now.orders) if spent_target(one)]
     if spent:
         return Judgement(status, covered, tuple(Cancel(one.id, "target_partly_filled") for one in spent), "spent")
     if now.quote is not None and status is not Protection.DUST:
-        if now.quote.bid <= at.stop and status is Protection.NAKED and not _arriving(now):
-            return Judgement(status, covered, (Exit("stop"),), "below_stop")
+        if now.quote.bid <= at.stop and status is Protection.NAKED and not _arriving(now, now.astray):
+            past = tuple(one.id for one in now.orders if one.id in now.astray)
+            return Judgement(status, covered, (Exit("stop"),), "below_stop", astray=past)
         if at.target is not None and now.quote.bid >= at.target and _target_unserved(now):
             return Judgement(status, covered, (Exit("target"),), "above_target")
     if status is not Protection.NAKED:
@@ -194,9 +200,16 @@ def _cancellable(orders: Sequence[OrderRecord]) -> list[OrderRecord]:
     return [one for one in orders if is_protective(one) and one.facts.order_id and not one.facts.cancel_requested]
 
 
-def _arriving(now: Situation) -> bool:
-    """A protective order is on its way or being cancelled: wait for its fate before selling past it."""
-    return any(is_protective(one) and one.working and not one.facts.seen for one in now.orders)
+def _arriving(now: Situation, past: frozenset[str] = frozenset()) -> bool:
+    """A protective order is on its way: its fate is waited for before it is sold past; that of ``past`` is not."""
+    waited_for = [one for one in now.orders if one.id not in past]
+    return any(is_protective(one) and one.working and not one.facts.seen for one in waited_for)
+
+
+def may_go_astray(order: OrderRecord) -> bool:
+    """One whose fate an urgent sale need not wait for: a stop that rests if it is there at all, or an entry. A sale of
+    before is waited for: it may have been made."""
+    return is_protective(order) or order.side is Side.BUY
 
 
 def _target_unserved(now: Situation) -> bool:

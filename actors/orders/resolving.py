@@ -1,4 +1,4 @@
-"""What an operator may say of an order whose fate is UNKNOWN, and what is taken for it. Pure."""
+"""What an operator may say of an order whose fate is not known, and what is taken for it. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,27 @@ class ResolveError(ValueError):
     """The operator's word cannot be taken; the text says why and what would do."""
 
 
-def find(request: OperatorRequest, record: OrderRecord | None, unknown: Sequence[OrderRecord]) -> OrderRecord:
-    """The order to resolve; raises ResolveError for one that is not there or whose fate is known."""
-    names = ", ".join(f"{one.id} ({one.side.value} {one.facts.size} {one.symbol})" for one in unknown) or "none"
+def find(request: OperatorRequest, record: OrderRecord | None, open_fates: Sequence[OrderRecord]) -> OrderRecord:
+    """The order to resolve; raises ResolveError for one that is not there or whose fate is known.
+
+    ``open_fates``: orders that are UNKNOWN, and those that the venue had and does not find any more.
+    """
+    names = ", ".join(f"{one.id} ({one.side.value} {one.facts.size} {one.symbol})" for one in open_fates) or "none"
+    names = f"UNKNOWN, or not found at the venue any more, are: {names}"
     if record is None:
-        raise ResolveError(f"the ledger has no order {request.target}; UNKNOWN are: {names}")
-    if record.state is not OrderState.UNKNOWN:
-        raise ResolveError(f"{record.id} is {record.state.value}, its fate is known; UNKNOWN are: {names}")
+        raise ResolveError(f"the ledger has no order {request.target}; {names}")
+    if record.id not in {one.id for one in open_fates}:
+        raise ResolveError(f"{record.id} is {record.state.value}, its fate is known; {names}")
+    if record.state is not OrderState.UNKNOWN and request.argument("as") != ABSENT:
+        raise ResolveError(f"{record.id} was at the venue: what was filled of it the venue lists; only --as absent")
     return record
+
+
+def check_missing(record: OrderRecord) -> None:
+    """Raises ResolveError for one of which fills are known that nobody lists: it is not over without them."""
+    if record.facts.awaits_fills:
+        told, booked = record.facts.venue_filled, record.facts.filled
+        raise ResolveError(f"the venue has told of {told} filled of {record.id}, {booked} is booked")
 
 
 def check_absent(record: OrderRecord, now_boot_ns: int, proof_begins_boot_ns: int) -> None:

@@ -308,7 +308,7 @@ class TrackerStopping(TrackerArming):
         names = set()
         for view in found:
             record = self.ledger.order(view.client_order_id)
-            if record is not None and record.state.terminal and record.facts.seen:
+            if record is not None and record.state.terminal and record.facts.seen and not record.facts.gone:
                 continue
             names.add(view.client_order_id)
             if record is None:

@@ -30,6 +30,7 @@ from actors.orders.ledger import Ledger
 from actors.orders.machine import OrderFacts
 from actors.orders.records import OrderRecord
 from actors.orders.unknowns import Search
+from actors.orders.vanished import Vanishing
 
 PRIORITY_PROTECT, PRIORITY_UNKNOWN, PRIORITY_READ = 10, 20, 30
 Done = Callable[[VenueAnswer], None]
@@ -97,6 +98,7 @@ class WireState:
     serial: int = 0
     cancel_sent: dict[str, int] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
+    vanishing: dict[str, Vanishing] = field(default_factory=dict)
     stations: dict[str, Stations] = field(default_factory=dict)
     boot_id: str = ""
     egress_ids: dict[int, str] = field(default_factory=dict)
@@ -161,11 +163,15 @@ class TrackerWire(TrackerCore):
             self.wire.egress_ids = {incarnation: known}
         return known
 
-    def send_intent(self, record: OrderRecord, quote: Quote | None, expires_boot_ns: int) -> None:
-        """Hand a persisted intent to the gateway, once."""
+    def send_intent(
+        self, record: OrderRecord, quote: Quote | None, expires_boot_ns: int, past: frozenset[str] = frozenset()
+    ) -> None:
+        """Hand a persisted intent to the gateway, once. ``past``: orders that the venue does not know and that this one
+        does not wait for: an account read since shows the coins as free, and the venue refuses them if they are not.
+        """
         owned = None
         if record.side is Side.SELL:
-            others = [one for one in self.ledger.working(record.symbol) if one.id != record.id]
+            others = [one for one in self.ledger.working(record.symbol) if one.id not in past | {record.id}]
             owned = max(Decimal(0), self.ledger.book(record.symbol).quantity - open_sells(others))
         stations = self.wire.stations.setdefault(record.id, Stations())
         stations.persisted = self.clock.boot_ns()

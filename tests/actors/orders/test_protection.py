@@ -66,6 +66,33 @@ def test_the_new_part_of_a_grown_position_gets_an_order_of_its_own() -> None:
     assert found.actions == (Place(OrderKind.BRACKET_GTC, Decimal("0.5"), Decimal(110), Decimal(95)),)
 
 
+UNSEEN = {"venue_status": None, "outcome": OutcomeKind.UNKNOWN, "order_id": None}
+CRASH = Quote("BTC-USD", Decimal(94), Decimal("94.01"), Decimal(1), Decimal(1), 0, 0)
+
+
+@pytest.mark.parametrize("lost", [order(**UNSEEN), order(venue_status=None), order()], ids=["unknown", "new", "gone"])
+def test_a_crash_is_sold_past_an_order_that_went_astray_and_nothing_is_placed_beside_it(lost: OrderRecord) -> None:
+    name = frozenset({lost.id})
+    calm = protection.judge(situation("1", lost, missing=name, astray=name))
+    assert (calm.status, calm.actions, calm.why) == (Protection.NAKED, (), "on_its_way")
+    crash = protection.judge(situation("1", lost, missing=name, astray=name, quote=CRASH))
+    assert (crash.actions, crash.astray) == ((Exit("stop"),), (lost.id,))
+
+
+def test_an_order_of_a_moment_ago_is_waited_for_in_a_crash_too() -> None:
+    young, old = order(n=1, size="0.5", **UNSEEN), order(n=2, size="0.5", **UNSEEN)
+    found = protection.judge(situation("1", young, old, quote=CRASH, astray=frozenset({old.id})))
+    assert found.actions == ()
+
+
+def test_of_too_many_sells_the_one_that_had_vanished_goes_first() -> None:
+    back, stand_in = order(n=1, vanished=1, returned=1), order(n=2)
+    assert protection.judge(situation("1", back, stand_in)).actions == (Cancel(back.id, "excess"),)
+    cancelling = order(n=1, vanished=1, returned=1, cancel_requested=True)
+    found = protection.judge(situation("1", cancelling, stand_in))
+    assert (found.status, found.actions) == (Protection.PROTECTED, ()), "one cancel is enough"
+
+
 def test_more_open_sells_than_coins_are_cut_back_newest_first() -> None:
     found = protection.judge(situation("1", order(n=1), order("0.5", n=2)))
     assert found.actions == (Cancel("td-a-1-p-2", "excess"),)

@@ -64,6 +64,10 @@ class Venue:
         self.refuse: dict[OrderKind, str] = {}
         self.mute: set[str] = set()
         """``submit``: taken, never answered; ``lost``: never arrives; ``query``; ``cancel``."""
+        self.hidden: set[str] = set()
+        """Order ids that no question about orders finds although they are there."""
+        self.cut: dict[OrderKind, str] = {}
+        """Creates whose connection is cut ``before`` or ``after`` they are booked: the gateway says UNKNOWN."""
         self.ioc_fills = True
         self.hidden_fills = False
         self.unshown: set[str] = set()
@@ -73,6 +77,7 @@ class Venue:
         self.asked: Counter[QueryKind] = Counter()
         self.history: list[str] = []
         self.gateway = 1
+        self.booked = 0
 
     # --- truth -----------------------------------------------------------------------------------------
 
@@ -88,7 +93,7 @@ class Venue:
 
     def book(self, intent: OrderIntent) -> VenueOrder:
         order = VenueOrder(
-            order_id=f"v-{len(self.orders) + 1}",
+            order_id=f"v-{self.booked + 1}",
             client_order_id=intent.client_order_id,
             product_id=intent.symbol,
             side=intent.side.value,
@@ -112,6 +117,7 @@ class Venue:
         )
         if intent.kind in (OrderKind.BRACKET_GTC, OrderKind.STOP_LIMIT_GTC):
             order = replace(order, trigger_status="STOP_PENDING")
+        self.booked += 1
         self.orders[order.order_id] = order
         self.history.append(f"{intent.side.value} {intent.kind.value} {intent.base_size}")
         if intent.kind is OrderKind.LIMIT_IOC:
@@ -173,9 +179,9 @@ class Venue:
             if outcome is not None:
                 harness.deliver(outcome)
         elif isinstance(message, CancelOrder) and "cancel" not in self.mute:
-            order = self.orders[message.order_id]
-            kind = OutcomeKind.REFUSED if order.status in OVER else OutcomeKind.DONE
-            if kind is OutcomeKind.DONE:
+            order = self.orders.get(message.order_id)
+            kind = OutcomeKind.REFUSED if order is None or order.status in OVER else OutcomeKind.DONE
+            if order is not None and kind is OutcomeKind.DONE:
                 self.end(message.order_id, "CANCELLED")
                 self.history.append(f"cancel {order.side} {order.base_size}")
             harness.deliver(CancelOutcome(message.client_order_id, message.order_id, kind, "", self.gateway))
@@ -186,6 +192,12 @@ class Venue:
         intent = message.intent
         if "lost" in self.mute:
             return None
+        now, cut = self.clock.boot_ns(), self.cut.get(intent.kind)
+        lost = SubmitOutcome(
+            intent.client_order_id, OutcomeKind.UNKNOWN, None, "cut", now, self.clock.utc_ns(), now, self.gateway
+        )
+        if cut == "before":
+            return lost
         base = intent.symbol.split("-")[0]
         reason = self.refuse.get(intent.kind, "")
         if intent.side is Side.SELL and self.coins[base] - self.held(base) < intent.base_size:
@@ -197,8 +209,9 @@ class Venue:
         order_id = None if reason else self.book(intent).order_id
         if "submit" in self.mute:
             return None
+        if cut == "after":
+            return lost
         kind = OutcomeKind.REFUSED if reason else OutcomeKind.DONE
-        now = self.clock.boot_ns()
         return SubmitOutcome(
             intent.client_order_id, kind, order_id, reason, now, self.clock.utc_ns(), now, self.gateway
         )
@@ -210,7 +223,7 @@ class Venue:
             message.request_id, message.kind, True, "", now, now, self.clock.utc_ns(), self.gateway,
             message.client_order_id, message.order_id,
         )  # fmt: skip
-        everything = list(self.orders.values())
+        everything = [one for one in self.orders.values() if one.order_id not in self.hidden]
         fills = [] if self.hidden_fills else self.fills
         since = message.since_utc_ns or 0
         if message.kind is QueryKind.ORDER:
@@ -222,7 +235,7 @@ class Venue:
             ]  # fmt: skip
             return replace(answer, orders=tuple(found))
         if message.kind is QueryKind.OPEN_ORDERS:
-            return replace(answer, orders=tuple(self.open()))
+            return replace(answer, orders=tuple(one for one in self.open() if one in everything))
         if message.kind is QueryKind.ORDERS_SINCE:
             return replace(answer, orders=tuple(o for o in everything if o.created_utc_ns >= since))
         if message.kind is QueryKind.FILLS_SINCE:

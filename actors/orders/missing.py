@@ -1,0 +1,194 @@
+"""Looks for orders that the venue had and does not find any more, until they are shown again or proven gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from actors.clock import NS_PER_S
+from actors.messages.health import Severity
+from actors.messages.market import Side
+from actors.messages.trading import QueryKind, VenueAnswer
+from actors.orders import booking, unknowns, vanished
+from actors.orders.facts import TrackerFacts
+from actors.orders.ledger import Ledger
+from actors.orders.records import OrderRecord
+from actors.orders.stopping import MARGIN_NS
+from actors.orders.vanished import Evidence, Vanishing
+from actors.orders.wire import PRIORITY_PROTECT, PRIORITY_UNKNOWN, Question
+
+END_GRACE_NS = 2 * NS_PER_S
+VANISHED = "vanished"
+"""Reason of an order that was proven gone."""
+
+
+class TrackerMissing(TrackerFacts):
+    """One search per order; what it has found is in memory, what it proves is in the ledger."""
+
+    @property
+    def _vanish_gap_s(self) -> float:
+        return vanished.gap_s(self.settings.venue.visibility_delay_s)
+
+    def not_found(self, client_order_id: str, asked_boot_ns: int) -> None:
+        record = self.ledger.order(client_order_id)
+        if record is None or not record.working or not record.facts.taken or record.facts.order_id is None:
+            return
+        if record.id in self.wire.vanishing:
+            self._note_clear(record.id, Evidence.BY_ORDER_ID, asked_boot_ns)
+            return
+        now = self.clock.boot_ns()
+        begins = now + round(self.settings.venue.visibility_delay_s * NS_PER_S)
+        self.wire.vanishing[record.id] = Vanishing(record.id, now, record.facts.filled, next_boot_ns=begins)
+        if record.facts.seen:
+            self.watch(record.symbol).missing.setdefault(record.id, now)
+        self.log.warning("order_missing", order=record.id, order_id=record.facts.order_id)
+        self.tend(record.symbol)
+
+    def sweep_missing(self) -> None:
+        """Ask again when it is time; read the account when everything else is settled."""
+        now = self.clock.boot_ns()
+        for name, search in list(self.wire.vanishing.items()):
+            record = self.ledger.order(name)
+            if record is None or search.filled != record.facts.filled:
+                del self.wire.vanishing[name]  # it was filled meanwhile: the next look begins anew
+                continue
+            if not record.working:
+                self.forget_missing(record)
+                continue
+            if search.settled_at(self._vanish_gap_s) is not None:
+                self._conclude_gone(record)
+            if now >= search.next_boot_ns:
+                self.wire.vanishing[name] = search.queried(now)
+                self._look_for(record, second=search.second_look(now, self._vanish_gap_s))
+
+    # --- questions -------------------------------------------------------------------------------------
+
+    def _look_for(self, record: OrderRecord, *, second: bool) -> None:
+        name, since = record.id, record.intent.created_utc_ns - MARGIN_NS
+        kinds = {Evidence.LISTING: QueryKind.ORDERS_SINCE}
+        if second:
+            self.ask_order(record)
+            kinds |= {Evidence.BY_CLIENT_ID: QueryKind.ORDER, Evidence.OPEN: QueryKind.OPEN_ORDERS}
+            self._ask_fills_of(record)
+        for what, kind in kinds.items():
+            self.ask(
+                Question(
+                    f"gone:{kind.value}:{name}", kind, self._not_listed(record, what), PRIORITY_UNKNOWN,
+                    client_order_id=name if kind is QueryKind.ORDER else None, since_utc_ns=since,
+                )
+            )  # fmt: skip
+
+    def _not_listed(self, record: OrderRecord, what: Evidence) -> Callable[[VenueAnswer], None]:
+        name = record.id
+
+        def done(answer: VenueAnswer) -> None:
+            if not answer.ok or not self.take(answer.orders) or name not in self.wire.vanishing:
+                return  # a failed question proves nothing, and one that shows the order has ended the search
+            self._note_clear(name, what, answer.asked_boot_ns)
+            if what is Evidence.LISTING:
+                known = frozenset(view.order_id for view in answer.orders)
+                self._ask_strays(
+                    "gone", frozenset({name}), lambda asked: self._note_clear(name, Evidence.STRAYS, asked), known
+                )
+
+        return done
+
+    def _ask_fills_of(self, record: OrderRecord) -> None:
+        name = record.id
+
+        def done(answer: VenueAnswer) -> None:
+            if not answer.ok or not self.take(fills=answer.fills):
+                return
+            known = self.ledger.order(name)
+            if known is not None and not known.facts.awaits_fills:
+                self._note_clear(name, Evidence.FILLS, answer.asked_boot_ns)
+
+        kind, order_id = QueryKind.FILLS_OF_ORDER, record.facts.order_id
+        self.ask(Question(f"gone:fills:{name}", kind, done, PRIORITY_UNKNOWN, order_id=order_id))
+
+    def ask_strays(self, symbol: str, names: frozenset[str], clear: Callable[[], None]) -> None:
+        self._ask_strays(f"astray:{symbol}", names, lambda asked: clear())
+
+    def _ask_strays(
+        self, key: str, names: frozenset[str], clear: Callable[[int], None], known: frozenset[str] = frozenset()
+    ) -> None:
+        """Read the fills since these orders were made; ``clear`` hears when it was asked, if none may be theirs.
+
+        ``known``: order ids that belong to others.
+        """
+        records = [one for name in sorted(names) if (one := self.ledger.order(name)) is not None]
+
+        def done(answer: VenueAnswer) -> None:
+            if not answer.ok or not self.take(fills=answer.fills):
+                return
+            ours = {one.order_id for one in answer.fills if self.ledger.order_by_venue_id(one.order_id) is not None}
+            others = known | frozenset(ours) | frozenset(self._not_ours)
+            if all(unknowns.fills_are_clear(one, answer.fills, others) for one in records):
+                clear(answer.asked_boot_ns)
+
+        full_key = f"strays:{key}:{','.join(sorted(names))}"
+        since = self.oldest_utc_ns(records)
+        self.ask(Question(full_key, QueryKind.FILLS_SINCE, done, PRIORITY_PROTECT, since_utc_ns=since))
+
+    def _note_clear(self, client_order_id: str, what: Evidence, asked_boot_ns: int) -> None:
+        search = self.wire.vanishing.get(client_order_id)
+        if search is not None:
+            self.wire.vanishing[client_order_id] = search.with_clear(what, asked_boot_ns, self._vanish_gap_s)
+
+    # --- proof -----------------------------------------------------------------------------------------
+
+    def _conclude_gone(self, record: OrderRecord) -> None:
+        """Everything but the account says that it is gone."""
+        search = self.wire.vanishing[record.id]
+        settled = search.settled_at(self._vanish_gap_s)
+        if settled is None or vanished.may_rest(record, self.clock.utc_ns(), END_GRACE_NS):
+            return
+        if record.side is Side.BUY:
+            self._prove_gone(record, "its end has passed")
+        elif search.balance_asked_boot_ns < settled:
+            self.wire.vanishing[record.id] = replace(search, balance_asked_boot_ns=self.clock.boot_ns())
+            key = f"gone:balance:{record.id}"
+            kind = QueryKind.BALANCES
+            self.ask(Question(key, kind, lambda answer: self._weigh_hold(record, answer), PRIORITY_UNKNOWN))
+
+    def _weigh_hold(self, record: OrderRecord, answer: VenueAnswer) -> None:
+        """Whether the account shows as free what no other order of ours can hold."""
+        search = self.wire.vanishing.get(record.id)
+        if not answer.ok or search is None:
+            return
+        symbol, base = record.symbol, self.settings.instrument(record.symbol).base
+        available = sum((one.available for one in answer.balances if one.currency == base), Decimal(0))
+        owned = self.ledger.book(symbol).quantity
+        uncovered = vanished.uncovered(owned, self.ledger.working(symbol), frozenset(self.wire.vanishing))
+        if search.proven(self._vanish_gap_s, answer.asked_boot_ns, available, uncovered):
+            self._prove_gone(record, f"{available:f} {base} are free, {uncovered:f} are uncovered")
+        else:
+            self.log.info("hold_stands", order=record.id, available=str(available), uncovered=str(uncovered))
+
+    def _prove_gone(self, record: OrderRecord, told: str) -> None:
+        known = self.ledger.order(record.id)
+        if known is None or not known.working or known.facts.awaits_fills:
+            return
+        search = self.wire.vanishing[record.id]
+        for_s = (self.clock.boot_ns() - search.since_boot_ns) / NS_PER_S
+
+        def work(ledger: Ledger) -> None:
+            booking.take_vanishing(ledger, known, VANISHED, "proven_gone", self.clock.utc_ns())
+
+        if not self.write(work):
+            return
+        self.forget_missing(known)
+        self.log.warning("proven_gone", order=known.id, searched_s=round(for_s, 1), told=told)
+        what = f"{known.id} ({known.side.value} {known.facts.remaining:f} {known.symbol}, {known.facts.order_id})"
+        text = f"{what} has vanished from the venue: for {for_s:.0f} s neither its ids nor two listings nor the open"
+        text += f" orders showed it, no fill is unbooked, {told}. It counts as cancelled"
+        text += "" if known.side is Side.BUY else "; what is uncovered is protected anew"
+        severity = Severity.WARNING if known.side is Side.BUY else Severity.PAGE
+        self.alert(severity, f"vanished:{known.id}", text, known.intent.correlation_id)
+        self.report_timing(known, 0)
+        self.settle(known.symbol)
+
+    def forget_missing(self, record: OrderRecord) -> None:
+        self.wire.vanishing.pop(record.id, None)
+        self.watch(record.symbol).missing.pop(record.id, None)
