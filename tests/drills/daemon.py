@@ -429,7 +429,10 @@ def differences(ledger: Json, truth: Json) -> list[str]:
         ended = mine["state"] in {"FILLED", "CANCELLED", "EXPIRED", "REJECTED"}
         if ended != (order["status"] in terminal):
             found.append(f"{key}: {mine['state']} in the ledger, {order['status']} at the venue")
+    lost = {order["client_order_id"] for order in truth.get("lost", ())}
     for key, order in ours.items():
+        if key in lost and order["state"] == "CANCELLED":
+            continue  # the venue had it and knows nothing of it any more
         if key not in theirs and order["state"] not in {"REJECTED"}:
             found.append(f"{key} is {order['state']} in the ledger, unknown at the venue")
     own_ids = {order["order_id"] for order in theirs.values()}

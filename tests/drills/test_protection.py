@@ -35,7 +35,7 @@ SMALL: Json = {"notional": "50", "stop": "0.95", "target": "1.05"}
 class Guarded:
     """The daemon, its venue, and what the strategy is to hold."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **venue: object) -> None:
         self.wishes = folder / "wishes.json"
         self.wish({})
         self.simulator = SimulatorApart(
@@ -58,7 +58,7 @@ class Guarded:
                 "max_drawdown_pct": "50",
             },
             "capital": {"allotted": "200000", "max_order": "40000"},
-            "venue": {"visibility_delay_s": 1.0},
+            "venue": {"visibility_delay_s": 1.0, **venue},
             # The market is moved on purpose; how volatility stops entries is drilled elsewhere.
             "guard": {"max_volatility_bps": "10000"},
             "watchdog": {"half_open_s": 1, "probe_s": 1, "hold_max_s": 2},
