@@ -109,7 +109,8 @@ class TrackerHanding(TrackerWire):
         if any(one.id not in astray for one in working):
             watch.available, watch.proof_asked = None, 0
         now = self.clock.boot_ns()
-        sought = [one.facts.remaining for one in working if astray.get(one.id, 0) > now - SOUGHT_S * NS_PER_S]
+        sells = [one for one in working if one.side is Side.SELL]
+        sought = [one.facts.remaining for one in sells if astray.get(one.id, 0) > now - SOUGHT_S * NS_PER_S]
         watch.exit_since = watch.exit_since or now
         # An exit of a position that was naked before has its whole time, too: it may be the only way out.
         naked_ns = now - max(watch.naked_since, watch.exit_since) if watch.naked_since else 0
