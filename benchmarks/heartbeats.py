@@ -54,6 +54,7 @@ def _measure(watchdog: dict[str, object]) -> tuple[float, float, list[str]]:
             strategist=QUIET["strategist"],
             watchdog={**watchdog, "actors": actors},
             guard={"group_above": SYMBOLS},
+            supervision={"root_missed_kill_s": 6.0},
         )
         daemon = Daemon(folder / "daemon", *against(simulator), "--symbols", symbols(SYMBOLS), config=config)
         try:

@@ -22,7 +22,7 @@ SYMBOLS = 10
 PLACED = 100
 ROUNDS = 8
 ENDED = {"FILLED", "CANCELLED", "EXPIRED", "FAILED"}
-CALM = {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10}
+CALM = {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 6, "missed_kill_s": 6}
 
 
 def run() -> dict[str, object]:

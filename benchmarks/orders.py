@@ -37,7 +37,7 @@ UNTHROTTLED: dict[str, dict[str, object]] = {
     "gateway": {"requests_per_s": 30, "requests_per_hour": 10_000},
     # A busy moment of the machine must not stop what is measured.
     "watchdog": {
-        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10}
+        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 6, "missed_kill_s": 6}
     },
 }
 ONE_BY_ONE = {"cycle_s": 0.5, "max_proposals": 1, "params": {"hold_s": 4}}

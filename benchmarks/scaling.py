@@ -18,7 +18,7 @@ CASES = ((10, "each"), (20, "each"), (50, "each"), (50, "grouped"), (100, "group
 QUIET = {"strategist": {"cycle_s": 3600}, "watchdog": {"actors": {"strategist": {"progress_s": 0}}}}
 SETTLE_S = 6.0
 IDLE_S = 10.0
-LIMITS = {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10}
+LIMITS = {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 6, "missed_kill_s": 6}
 
 
 def symbols(number: int) -> str:

@@ -19,6 +19,7 @@ from commands.ring_signals import Signals
 from commands.systemd import Notifier
 from commands.venue_process import EmbeddedSimulator
 from config.paths import admin_socket, health_file, run_dir
+from config.sections.silence import RING_S
 from config.settings import Settings
 from supervision import tree
 from supervision.specs import SupervisorSpec
@@ -68,7 +69,7 @@ class TreeLife:
         self._begun = begun
         self._pulse = Pulse(
             {
-                "tree": HEALTH_MAX_AGE_S,
+                "tree": RING_S,
                 "root": settings.supervision.root_missed_kill_s,
                 "admin": HEALTH_MAX_AGE_S,
             }

@@ -12,10 +12,9 @@ from enum import IntEnum
 
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.health import Heartbeat
+from config.sections.silence import BEATS_MISSED
 from config.sections.watchdog import ActorLimits, WatchdogSettings
 
-BEATS_MISSED = 2.5
-"""Silence is never judged before this many of the actor's own intervals."""
 EXCUSED_S = 1.0
 """After the judge's own pause, beats that cover it may still arrive for this long."""
 

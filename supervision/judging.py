@@ -6,13 +6,13 @@ import math
 
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.health import ChildState, HangSuspected, Heartbeat
+from config.sections.silence import RING_S
 from supervision.children import Child
 from supervision.family import Family
 
 CHECK_MAX_S, CHECK_MIN_S = 0.5, 0.02
 """The next look is when somebody's silence would be too long; never further away than the first of these."""
 SILENCE_LOOK_S = 0.5
-HEALTH_SILENCE_S = 4.0
 
 
 class Judge(Family):
@@ -92,16 +92,17 @@ class Judge(Family):
             self.log.error("no_sign_of_life", because=silent)
 
     def _silent_below(self) -> list[str]:
-        """Children that should run and are silent for HEALTH_SILENCE_S, and supervisors that say so of theirs.
+        """Children that should run and are silent for too long, and supervisors that say so of theirs.
 
         What is being restarted or was given up by its policy is its supervisor's matter and no silence.
         """
         now = self.clock.boot_ns()
+        allowed_ns = (self.settings.supervision.tree_silent_s - RING_S) * NS_PER_S
         return [
             child.spec.name
             for child in self.children.values()
             if child.state is ChildState.RUNNING
-            and (child.silent_ns(now) > HEALTH_SILENCE_S * NS_PER_S or _counts_silent(child.beat))
+            and (child.silent_ns(now) > allowed_ns or _counts_silent(child.beat))
         ]
 
     def progress(self) -> dict[str, int]:

@@ -16,8 +16,8 @@ import dataclasses
 import importlib
 
 from actors.messages import control, delivery, health, market, trading
+from config.sections.silence import BEATS_MISSED, hang_warn_s, missed_kill_s
 from config.settings import Settings
-from supervision.heartbeat import BEATS_MISSED
 from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
 from supervision.transport_pickle import learn
 
@@ -39,11 +39,6 @@ ACTORS = {
 VITAL = frozenset({"tracker", "gateway", "watchdog"})
 """Without these nothing can be made safe: when they keep failing, the daemon ends and its host acts."""
 
-WARNED_BEFORE_KILL = frozenset({"tracker", "gateway"})
-"""Killing these in mid-request creates UNKNOWNs: REDUCE_ONLY first, SIGKILL 2 s later (3 s after the last beat)."""
-HANG_WARN_S = 1.8
-GUARD_MISSED_KILL_S = 3.0
-"""Guards beat once a second: never judged by less."""
 SUPERVISOR_MISSED_KILL_S = 2.0
 SUPERVISOR_STOP_S = 15.0
 
@@ -121,8 +116,6 @@ def _supervisor(settings: Settings, name: str, children: tuple[ChildSpec, ...]) 
 
 
 def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | None = None) -> ChildSpec:
-    limits = settings.watchdog.limits_for(name)
-    missed_kill_s = max(limits.missed_kill_s, GUARD_MISSED_KILL_S) if kind == "guard" else limits.missed_kill_s
     return ChildSpec(
         name=name,
         actor=ACTORS[kind],
@@ -130,8 +123,8 @@ def _worker(settings: Settings, name: str, kind: str, args: dict[str, object] | 
         give_up=GiveUp.END_DAEMON if kind in VITAL else GiveUp.LEAVE_DOWN,
         shutdown_s=settings.supervision.stop_deadline_s,
         start_deadline_s=settings.supervision.start_deadline_s,
-        missed_kill_s=max(missed_kill_s, _beats_missed_s(settings, name)),
-        hang_warn_s=HANG_WARN_S if kind in WARNED_BEFORE_KILL else 0.0,
+        missed_kill_s=missed_kill_s(settings.watchdog.limits_for(name), name),
+        hang_warn_s=hang_warn_s(name),
     )
 
 

@@ -67,21 +67,23 @@ class WatchdogSettings(Section):
 
 
 class SupervisionSettings(Section):
-    """Restart intensity of every supervisor and start deadlines, seconds. retry_s: between tries of a part that was
+    """Restart intensity of every supervisor and deadlines, seconds: a part's start must fit into the 30 s that the
+    outer ring gives the first tree, its stop into the 15 s of its supervisor. retry_s: between tries of a part that was
     given up without ending the daemon.
 
     root_restarts: how often the outer ring starts the whole tree anew within root_restart_window_s after it died or
     hung, before the process ends with a distinct exit code; 0: never. The first at once, then after full jitter up to
     root_backoff_first_s, doubling up to root_backoff_max_s. root_missed_kill_s: seconds without a beat of the root
-    after which the tree counts as hung. unclean_starts: that many starts within unclean_window_s that did not end in
+    after which the tree counts as hung; tree_silent_s: seconds for which any actor below it may be silent until then.
+    unclean_starts: that many starts within unclean_window_s that did not end in
     order (a restart of the tree is a start) and the next one is HALTED until an operator resumes, which acknowledges
     those before it.
     """
 
     max_restarts: int = Field(default=8, ge=0, le=1000)
     period_s: float = Field(default=30.0, gt=0, le=3600)
-    start_deadline_s: float = Field(default=10.0, gt=0, le=120)
-    stop_deadline_s: float = Field(default=5.0, gt=0, le=120)
+    start_deadline_s: float = Field(default=10.0, gt=0, le=30)
+    stop_deadline_s: float = Field(default=5.0, gt=0, le=15)
     backoff_first_s: float = Field(default=0.05, ge=0, le=10)
     backoff_max_s: float = Field(default=5.0, gt=0, le=120)
     retry_s: float = Field(default=60.0, gt=0, le=3600)
@@ -90,5 +92,6 @@ class SupervisionSettings(Section):
     root_backoff_first_s: float = Field(default=1.0, ge=0, le=60)
     root_backoff_max_s: float = Field(default=5.0, gt=0, le=60)
     root_missed_kill_s: float = Field(default=3.0, ge=1, le=60)
+    tree_silent_s: float = Field(default=9.0, ge=7, le=60)
     unclean_starts: int = Field(default=3, ge=1)
     unclean_window_s: float = Field(default=1800.0, gt=0)

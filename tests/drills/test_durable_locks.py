@@ -29,7 +29,7 @@ CALM = {
     "capital": {"allotted": "1000", "max_order": "100"},
     # How latency trips is drilled elsewhere; here a busy machine must not stop what the drill waits for.
     "watchdog": {
-        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10},
+        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 6, "missed_kill_s": 6},
         "half_open_s": 2,
         "probe_s": 1,
         "hold_max_s": 4,

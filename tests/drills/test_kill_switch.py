@@ -36,7 +36,7 @@ MANY = {
     "orders": {"entry_life_s": 60},
     # 55 symbols on a small shared machine are slow at times; how latency trips is drilled elsewhere.
     "watchdog": {
-        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 10, "missed_kill_s": 10}
+        "default": {"lag_trip_ms": 10_000, "handler_trip_ms": 10_000, "missed_trip_s": 6, "missed_kill_s": 6}
     },
 }
 ENDED = {"FILLED", "CANCELLED", "EXPIRED", "FAILED"}
