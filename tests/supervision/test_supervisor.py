@@ -81,7 +81,8 @@ def test_a_hung_part_is_killed_by_its_parent_and_replaced(grow: Callable[..., Tr
 
 def test_a_part_that_hangs_while_starting_is_killed_at_its_deadline(grow: Callable[..., Tree], tmp_path: Path) -> None:
     (tmp_path / "hang-start-one").touch()
-    tree = grow(part("watchdog", NOTEBOOK), part("one", start_deadline_s=1.0))
+    often = Intensity(max_restarts=5, period_s=30.0)  # the next one may start, and hang, before the file is gone
+    tree = grow(part("watchdog", NOTEBOOK), part("one", start_deadline_s=1.0), intensity=often)
     wait_for(lambda: any("did not start" in line for line in tree.notes("lost")), "the start deadline")
     (tmp_path / "hang-start-one").unlink()
     tree.up("one")
