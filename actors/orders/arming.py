@@ -13,7 +13,7 @@ from actors.messages.trading import (
     Role,
     RoundTripClosed,
 )
-from actors.orders import grid, protection
+from actors.orders import exits, grid, protection
 from actors.orders.exits import Handover
 from actors.orders.handing import TrackerHanding, Watch
 from actors.orders.protection import Judgement, Levels, Place, Situation
@@ -153,7 +153,7 @@ class TrackerArming(TrackerHanding):
             return  # first prove what rests at the venue, then arm only what is missing
         handover = self.handover(symbol)
         if handover is not None:
-            self._drive(handover)
+            self._drive(self._made_urgent(handover))
             return
         if self.is_suspended(symbol):
             return
@@ -166,16 +166,32 @@ class TrackerArming(TrackerHanding):
             elif self.start_exit(Handover(symbol, action.reason, self._correlation(symbol))):
                 self._say_why_sold(symbol, judgement)
 
+    def _made_urgent(self, handover: Handover) -> Handover:
+        """An exit whose own sale went astray becomes a stop when the market is there: it waits for nothing then."""
+        symbol, at = handover.symbol, self.levels_of(handover.symbol)
+        quote, astray = self.fresh_quote(symbol), self.astray(symbol, self.ledger.working(symbol))
+        if handover.reason in exits.URGENT or handover.sell_id not in astray:
+            return handover
+        if at is None or quote is None or quote.bid > at.stop:
+            return handover
+        urgent = Handover(symbol, exits.STOP, handover.correlation_id, sell_id=handover.sell_id)
+        if not self.write(lambda ledger: ledger.put_document("handovers", symbol, urgent.to_json())):
+            return handover
+        self._say_sold_past(symbol, handover.sell_id)
+        return urgent
+
     def _say_why_sold(self, symbol: str, judgement: Judgement) -> None:
         """Page a stop that did not do its work."""
         if judgement.unfired:
             text = f"The market is below the stop of {symbol}, which the venue has not fired: it is sold from here"
             self.alert(Severity.PAGE, f"unfired:{symbol}", text)
         elif judgement.astray:
-            names = ", ".join(judgement.astray)
-            text = f"The market is below the stop of {symbol} and the venue does not know {names}: what the account"
-            text += " shows as available, at most what the books own, is sold from here; it is looked for meanwhile"
-            self.alert(Severity.PAGE, f"astray:{symbol}", text)
+            self._say_sold_past(symbol, ", ".join(judgement.astray))
+
+    def _say_sold_past(self, symbol: str, names: str) -> None:
+        text = f"The market is below the stop of {symbol} and the venue does not know {names}: what the account"
+        text += " shows as available, at most what the books own, is sold from here; it is looked for meanwhile"
+        self.alert(Severity.PAGE, f"astray:{symbol}", text)
 
     def _correlation(self, symbol: str) -> str:
         plan = self.ledger.plan(symbol)

@@ -13,13 +13,15 @@ from decimal import Decimal
 
 import orjson
 
-from actors.messages.market import ProductRules, Quote
-from actors.messages.trading import OrderState, Role
+from actors.messages.market import ProductRules, Quote, Side
+from actors.messages.trading import OrderKind, OrderState, Role
 from actors.orders import grid
 from actors.orders.records import OrderRecord
 
 STRATEGY, MAX_HOLD, STOP, TARGET, FLATTEN = "strategy", "max_hold", "stop", "target", "flatten"
 EXHAUSTED = "ladder_exhausted"
+URGENT = frozenset({STOP, FLATTEN})
+"""Exits that go on however long it takes: re-arming a stop that the market has passed is no protection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,10 @@ Step = Wait | CancelFirst | NeedBalance | NeedQuote | Sell | Finish
 def advance(handover: Handover, view: ExitView) -> tuple[Handover, Step]:
     """What to do next, and the hand-over to persist with it."""
     if handover.sell_id:
-        if view.sell is None or view.sell.working:
+        if view.sell is not None and not view.sell.working:
+            return _after_sell(handover, view, view.sell)
+        if view.sell is None or view.sell.id not in view.astray:
             return handover, Wait("own_sell")
-        return _after_sell(handover, view, view.sell)
     if not view.mode_allows:
         return handover, Finish("state")
     if view.quantity <= 0:
@@ -167,6 +170,8 @@ def _sell_step(handover: Handover, view: ExitView) -> Step:
         # It may have arrived after all. Then a question by its client id finds it, and the normal way goes on; what is
         # free meanwhile is somebody else's.
         return NeedBalance()
+    if view.available is not None and view.available > view.quantity and _lost_sale(view):
+        return NeedBalance()  # arriving late it is filled at once, and with ours sold by then, of somebody else's coins
     price = _price(handover, view, view.quote, view.rules)
     wanted = view.quantity if handover.quantity is None else min(view.quantity, handover.quantity)
     whole = grid.floor_size(wanted, view.rules)
@@ -178,6 +183,11 @@ def _sell_step(handover: Handover, view: ExitView) -> Step:
     # A cancelled order's hold is freed a moment later. After that an account that shows nothing is no reason to keep
     # what the books own (the venue has shown zeros for hours): it is offered, and the venue refuses what is not there.
     return Sell(whole, price) if view.balance_overdue else NeedBalance()
+
+
+def _lost_sale(view: ExitView) -> bool:
+    """A sale of ours went astray that rests nowhere: it was made, or was not, or is made when it arrives."""
+    return any(one.intent.kind is OrderKind.LIMIT_IOC and one.side is Side.SELL for one in view.orders)
 
 
 def _price(handover: Handover, view: ExitView, quote: Quote, rules: ProductRules) -> Decimal:

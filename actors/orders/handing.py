@@ -26,8 +26,6 @@ ASTRAY_AGAIN_S = 1.0
 """How soon fills and balance are read again for a sale past orders that went astray: it may take two minutes."""
 SOUGHT_S = 10.0
 """So long coins on hold may be those of an order that went astray: one that is there is shown by then."""
-_URGENT = frozenset({exits.STOP, exits.FLATTEN})
-"""Exits that go on however long it takes: re-arming a stop that the market has passed is no protection."""
 
 
 @dataclass(slots=True)
@@ -126,7 +124,7 @@ class TrackerHanding(TrackerWire):
             ladder_bps=orders.exit_ladder_bps,
             floor_bps=orders.exit_floor_bps,
             mode_allows=self.exit_allowed(handover),
-            patience_over=naked_ns > orders.naked_page_s * NS_PER_S and handover.reason not in _URGENT,
+            patience_over=naked_ns > orders.naked_page_s * NS_PER_S and handover.reason not in exits.URGENT,
             # An order that went astray may hold the coins: then the venue is not asked to sell what it does not show.
             balance_overdue=not astray and 0 < watch.proof_asked <= now - BALANCE_PATIENCE_S * NS_PER_S,
             astray=frozenset(astray),
@@ -222,7 +220,7 @@ class TrackerHanding(TrackerWire):
     def _passed(self, handover: Handover) -> dict[str, int]:
         """The orders of unknown fate that this exit goes on past."""
         symbol = handover.symbol
-        return self.astray(symbol, self.ledger.working(symbol)) if handover.reason in _URGENT else {}
+        return self.astray(symbol, self.ledger.working(symbol)) if handover.reason in exits.URGENT else {}
 
     def astray(self, symbol: str, working: list[OrderRecord]) -> dict[str, int]:
         """Orders that the venue has not known for longer than the grace, by the moment since when: what is urgent

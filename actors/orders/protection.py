@@ -207,9 +207,9 @@ def _arriving(now: Situation, past: frozenset[str] = frozenset()) -> bool:
 
 
 def may_go_astray(order: OrderRecord) -> bool:
-    """One whose fate an urgent sale need not wait for: a stop that rests if it is there at all, or an entry. A sale of
-    before is waited for: it may have been made."""
-    return is_protective(order) or order.side is Side.BUY
+    """One whose fate an urgent sale need not wait for: a stop that rests if it is there at all, an entry, or a sale of
+    before that would be filled by now."""
+    return is_protective(order) or order.side is Side.BUY or order.intent.kind is OrderKind.LIMIT_IOC
 
 
 def _target_unserved(now: Situation) -> bool:

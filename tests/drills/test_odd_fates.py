@@ -161,6 +161,22 @@ def test_a_crash_is_sold_within_seconds_although_the_create_of_its_stop_was_lost
     odd.again()
 
 
+def test_a_crash_is_sold_although_its_stop_vanished_and_the_first_sale_was_lost(odd: Odd) -> None:
+    sold = odd.sold(ETH)
+    odd.hold(ETH, SMALL)
+    owned = odd.owned(odd.venue.truth(), ETH)
+    odd.lose_stop(ETH)
+    sale = {"path": "/orders", "method": "POST", "symbol": ETH, "side": "SELL"}
+    odd.venue.fault("cut_before_booking", count=1, match=sale)
+    odd.fall(ETH, "0.93")
+    began = time.monotonic()
+    wait_for(lambda: odd.owned(odd.venue.truth(), ETH) == 0, f"the sale\n{odd.daemon.tail(30)}", 40)
+    print(f"sold {time.monotonic() - began:.2f} s after the crash")
+    wait_for(lambda: not odd.lost(ETH), "the fate of the lost sale", 60, 0.5)
+    assert odd.sold(ETH) - sold == owned
+    odd.again()
+
+
 def test_a_crash_is_sold_once_although_nobody_is_told_of_the_stop_that_arrived(odd: Odd) -> None:
     """The create is booked, its answer cut, and the order in no answer for 8 s, while the market falls past it; the
     account's owner has coins enough to be sold by mistake."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages.market import Quote
-from actors.messages.trading import OutcomeKind
+from actors.messages.trading import OrderKind, OutcomeKind
 from actors.orders import exits
 from actors.orders.exits import CancelFirst, ExitView, Handover, NeedBalance, Sell, Wait
 from tests.actors.orders.test_protection import order
@@ -50,6 +50,16 @@ def test_coins_on_hold_that_may_be_its_own_keep_the_sale_back_while_it_is_looked
     assert exits.advance(STOP, replace(held, doubtful=Decimal(1)))[1] == NeedBalance()
     assert exits.advance(STOP, replace(held, doubtful=Decimal("1.1")))[1] == Sell(Decimal("0.4"), Decimal("93.06"))
     assert exits.advance(STOP, held)[1] == Sell(Decimal("0.4"), Decimal("93.06")), "by now it would have been found"
+
+
+def test_a_sale_that_went_astray_is_passed_by_unless_it_could_sell_somebody_elses_coins() -> None:
+    sale = order(n=3, kind=OrderKind.LIMIT_IOC, venue_status=None, outcome=OutcomeKind.UNKNOWN, order_id=None)
+    selling = replace(STOP, sell_id=sale.id, step=1)
+    now = view(orders=(sale,), sell=sale, astray=frozenset({sale.id}))
+    assert exits.advance(selling, now) == (selling, Sell(Decimal(1), Decimal("91.18")))
+    assert exits.advance(selling, replace(now, astray=frozenset())) == (selling, Wait("own_sell"))
+    assert exits.advance(selling, replace(now, available=Decimal("1.01"))) == (selling, NeedBalance())
+    assert exits.advance(selling, replace(now, available=Decimal("0.4")))[1] == Sell(Decimal("0.4"), Decimal("91.18"))
 
 
 @given(

@@ -344,6 +344,45 @@ def test_a_flatten_goes_on_past_a_stop_that_was_lost(tmp_path: Path) -> None:
     assert desk.venue.history == ["BUY limit_ioc 1", "SELL limit_ioc 1"]
 
 
+@pytest.mark.parametrize("others", [0, 1], ids=["no_other_coins", "the_owner_has_coins_too"])
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_sale_that_is_lost_is_made_again_only_where_it_cannot_be_made_twice(
+    desk: Desk, cut: str, others: int
+) -> None:
+    desk.venue.coins["BTC"] += others
+    (bracket,) = desk.venue.open()
+    desk.venue.end(bracket.order_id, "CANCELLED")
+    desk.venue.cut[IOC] = cut
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.pass_time(3)
+    desk.venue.cut.clear()
+    if cut == "after":  # it was filled, and nobody is told but by the fills
+        desk.venue.hidden = set(desk.venue.orders) - {bracket.order_id}
+    desk.pass_time(8)
+    if cut == "before" and others:
+        assert desk.venue.sold("BTC-USD") == 0, "arriving late it would sell the owner's coins"
+        desk.pass_time(150, 1.0)
+    desk.venue.hidden = set()
+    desk.pass_time(12)
+    assert desk.position() is None
+    assert desk.venue.sold("BTC-USD") == 1
+    assert desk.venue.coins["BTC"] == others
+
+
+def test_a_strategys_exit_whose_sale_was_lost_becomes_a_stop_when_the_market_gets_there(desk: Desk) -> None:
+    desk.venue.cut[IOC] = "before"
+    desk.harness.deliver(desk.exit_approval())
+    desk.pass_time(3)
+    desk.venue.cut.clear()
+    desk.pass_time(8)
+    assert desk.venue.history[2:] == ["cancel SELL 1"], "above the stop it waits for the proof"
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.pass_time(4)
+    assert desk.position() is None
+    assert desk.venue.history[3:] == ["SELL limit_ioc 1"]
+    assert "astray:BTC-USD" in keys(desk)
+
+
 def test_a_strategys_exit_waits_for_the_fate_of_a_stop(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.venue.cut[BRACKET] = "before"
