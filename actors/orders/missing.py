@@ -157,7 +157,7 @@ class TrackerMissing(TrackerFacts):
         search = self.wire.vanishing.get(record.id)
         if not answer.ok or search is None:
             return
-        symbol, base = record.symbol, self.settings.instrument(record.symbol).base
+        symbol, base = record.symbol, record.symbol.partition("-")[0]  # it may not be configured any more
         available = sum((one.available for one in answer.balances if one.currency == base), Decimal(0))
         owned = self.ledger.book(symbol).quantity
         uncovered = vanished.uncovered(owned, self.ledger.working(symbol), frozenset(self.wire.vanishing))

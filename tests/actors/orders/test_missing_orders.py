@@ -223,6 +223,16 @@ def test_an_order_that_was_taken_and_never_shown_is_proven_gone_too(tmp_path: Pa
     assert status(desk) == "PROTECTED"
 
 
+def test_a_stop_of_a_symbol_that_is_not_configured_any_more_is_proven_gone_and_paged(desk: Desk) -> None:
+    desk.settings = desk.settings.model_copy(update={"instruments": desk.settings.instruments[1:]})
+    desk.restart()
+    vanish(desk)
+    desk.pass_time(25)
+    assert [one.state for one in protective(desk)] == [OrderState.CANCELLED]
+    assert status(desk) == "NAKED"
+    assert f"vanished:{protective(desk)[0].id}" in keys(desk)
+
+
 # --- an operator's word ---------------------------------------------------------------------------------------
 
 
