@@ -157,7 +157,9 @@ class OrderIntent:
 class SubmitOrder(Command):
     """tracker -> gateway: send this intent. ``quote`` is checked for age last, for BUYs only.
 
-    ``owned`` is the proven owned base quantity that the tracker vouches for (SELLs are refused above it).
+    ``owned`` is the base quantity that the tracker vouches for (SELLs are refused above it): what the books own beyond
+    all other open SELLs, but those that the venue does not know and an urgent sale goes on past: an account read since
+    shows the coins as free.
     """
 
     intent: OrderIntent

@@ -23,10 +23,10 @@ PROOF_S = 60.0
 
 
 class Odd(Guarded):
-    """As for protection, at a venue whose tokens live for 20 s: a lost create is proven absent after that."""
+    """As for protection, at a venue whose tokens live for 15 s: a lost create is proven absent after that."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, jwt_life_s=20.0)
+        super().__init__(folder, jwt_life_s=15.0)
 
     def lose_stop(self, symbol: str) -> Json:
         """The venue loses the stop of ``symbol`` without a word; returns it."""
