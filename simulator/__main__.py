@@ -125,7 +125,8 @@ class Process:
         recording = market_replay.load(source.path) if source.kind == "replay" else None
         symbols = recording.products if recording else [s for s in options.symbols.split(",") if s]
         rules = Rules(maker_rate=options.maker_fee, taker_rate=options.taker_fee,
-                      accept_delay_ms=options.accept_delay_ms, cancel_delay_ms=options.cancel_delay_ms)
+                      accept_delay_ms=options.accept_delay_ms, cancel_delay_ms=options.cancel_delay_ms,
+                      private_rate=options.private_rate, public_rate=options.public_rate)
         engine = Engine(listing(symbols), portfolio_of("user"), portfolio_of("portfolio"), rules)
         recorded = recording.start_ns if recording and options.replay_time == "recorded" else None
         store = Store(directory / "venue.db") if options.data_dir else None
@@ -143,7 +144,7 @@ class Process:
             if options.frozen:
                 for book_id in engine.books:
                     self.feed.freeze(book_id, True)
-        self._rest = Rest(self.venue, self._key, options.private_rate, options.public_rate)
+        self._rest = Rest(self.venue, self._key)
 
     def _open_books(self, saved: Json | None) -> None:
         """Put back what was stored, or the starting balances; then live through the time in between."""

@@ -35,6 +35,11 @@ class Wallets:
             self._wallets[currency] = Wallet(currency)
         return self._wallets[currency]
 
+    def open(self, *currencies: str) -> None:
+        """Have a wallet of each currency, empty if it was never used."""
+        for currency in currencies:
+            self._wallets.setdefault(currency, Wallet(currency))
+
     def rows(self) -> list[Wallet]:
         """List the wallets by currency."""
         return [self._wallets[currency] for currency in sorted(self._wallets)]

@@ -33,7 +33,7 @@ class Key:
         self._public = private.public_key()
         self._nonces: dict[str, float] = {}
 
-    def check(self, token: str | None, now_s: float, uri: str | None) -> None:
+    def check(self, token: str | None, now_s: float, uri: str | None, leeway_s: int = LEEWAY_S) -> None:
         """Check a JWT of a request (`uri` = "METHOD host/path") or, with None, of a subscribe.
 
         Raises UnauthorizedError with the reason, for the request log only.
@@ -54,7 +54,7 @@ class Key:
         begins, ends = claims.get("nbf"), claims.get("exp")
         if not isinstance(begins, int) or not isinstance(ends, int) or ends - begins > LIFE_S:
             raise UnauthorizedError("nbf or exp is missing, or too long a life")
-        if begins > now_s + LEEWAY_S or ends < now_s - LEEWAY_S:
+        if begins > now_s + leeway_s or ends < now_s - leeway_s:
             raise UnauthorizedError("not valid now: a clock is off")
         if uri is not None:
             claimed = claims.get("uris") or [claims.get("uri")]

@@ -177,5 +177,6 @@ class Control:
             new: object = decimal_of(str(value)) if isinstance(present, Decimal) else value
             if type(new) is not type(present):
                 raise ValueError(f"rule {name} takes a {type(present).__name__}")
+            rules.allow(name, new)
             setattr(rules, name, new)
         return self._json({"changed": list(body)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 from simulator import edits
 from simulator.accounts import Wallets
@@ -51,7 +51,6 @@ class Engine(Matching):
         self.products = dict(products)
         self.user_id = user_id
         self.portfolio_id = portfolio_id
-        self.rules = rules or Rules()
         self.wallets = Wallets(portfolio_id)
         self.orders: dict[str, Order] = {}
         self.by_client_id: dict[str, str] = {}
@@ -67,7 +66,7 @@ class Engine(Matching):
         self._events: list[tuple[str, Json]] = []
         self._due_count = 0
         books = {p.book_id: Book(p.book_id) for p in self.products.values()}
-        super().__init__(books, self.products)
+        super().__init__(books, self.products, rules or Rules())
 
     # -- what others read
 
@@ -124,7 +123,7 @@ class Engine(Matching):
         terms = read_terms(request.get("order_configuration"))
         if terms.kind in STOP_KINDS and not self.rules.stop_orders_offered:
             raise refuse("UNSUPPORTED_ORDER_CONFIGURATION", "stop orders are not offered on this product")
-        check_mode(terms, self.mode_of(product.product_id))
+        check_mode(terms, self.mode_of(product.product_id), self.rules.mode_refusal)
         check_sizes(terms, product, str(side))
         check_prices(terms, product)
         check_end(terms, now_ns)
@@ -245,6 +244,8 @@ class Engine(Matching):
         order = self.orders.get(order_id)
         if order is None:
             return "UNKNOWN_CANCEL_ORDER"
+        if order.is_terminal and self.rules.cancel_of_over != "UNKNOWN_CANCEL_ORDER":
+            return self.rules.cancel_of_over.removeprefix("success")
         if order.status == "FILLED":
             return "ORDER_IS_FULLY_FILLED"
         if order.is_terminal:
@@ -358,7 +359,8 @@ class Engine(Matching):
                     self.end(order, "CANCELLED", "the product entered an auction", now_ns)
         if self.matches(book_id):
             self.cross(book_id, now_ns)
-            self.recheck_stops(book_id)
+            if self.rules.passed_stop_fires_on_resumption:
+                self.recheck_stops(book_id)
             self.settle_triggers(now_ns)
 
     def matches(self, book_id: str) -> bool:
@@ -367,9 +369,11 @@ class Engine(Matching):
 
     # -- hooks of the matching
 
-    def trigger_limit(self, order: Order) -> Decimal:
-        """Return the price a triggered order may trade at."""
+    def trigger_limit(self, order: Order) -> Decimal | None:
+        """Return the price a triggered order may trade at; None for one that takes any."""
         if order.kind in BRACKET_KINDS:
+            if self.rules.fired_bracket == "market":
+                return None
             increment = self.products[order.product_id].price_increment
             return triggered_limit(order.side, order.stop_price or ZERO, increment)
         return order.limit_price or ZERO
@@ -386,7 +390,13 @@ class Engine(Matching):
         if order.kind in BRACKET_KINDS:
             increment = self.products[order.product_id].price_increment
             price = max(price, triggered_limit(order.side, stop or order.stop_price or ZERO, increment))
-        return left * price * (1 + order.taker_rate)
+        return left * price * (1 + self._held_rate(order))
+
+    def _held_rate(self, order: Order) -> Decimal:
+        """Return the fee rate that a buy holds for, by the rule."""
+        if self.rules.buy_hold_fee == "none":
+            return ZERO
+        return order.maker_rate if self.rules.buy_hold_fee == "maker" else order.taker_rate
 
     def keep(self, order: Order) -> None:
         """Note that an order changed, without a word to anybody."""
@@ -401,7 +411,8 @@ class Engine(Matching):
     def book_fill(self, order: Order, price: Decimal, size: Decimal, is_maker: bool, now_ns: int) -> None:
         """Write a fill and move the money."""
         rate = order.maker_rate if is_maker else order.taker_rate
-        value, fee = price * size, price * size * rate
+        value = price * size
+        fee = self._rounded(value * rate)
         order.filled_size += size
         order.filled_value += value
         order.fees += fee
@@ -427,13 +438,9 @@ class Engine(Matching):
         self.fills.append(record)
         self._new_fills.append(record)
 
-    def stop_survives_partial_target(self) -> bool:
-        """Tell whether a bracket whose target is partly filled still has its stop."""
-        return self.rules.bracket_stop_survives_partial_target
-
-    def prevents_self_trades(self) -> bool:
-        """Tell whether an own order that would meet an own order decrements both instead."""
-        return self.rules.self_trade_prevention
+    def _rounded(self, fee: Decimal) -> Decimal:
+        step = self.rules.commission_step
+        return (fee / step).quantize(Decimal(1), ROUND_HALF_EVEN) * step if step else fee
 
     def release(self, order: Order, size: Decimal, now_ns: int) -> None:
         """Take `size` off an order that met an own order; what is left at zero is cancelled."""

@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     # orders
     "order_configuration_null": "create answers order_configuration: null",
     "order_fails_async": "create succeeds, the order goes to FAILED when it should open",
+    "order_gets_nothing": "an immediate order finds nothing in the book",
     "get_order_404_for": "get_order answers 404 for visible_after_s after create",
     "orders_invisible_for": "list_orders leaves an order out for visible_after_s after create",
     "order_vanishes": "an open order is lost: off the book, in no answer, its hold freed, no event",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from simulator.book import BUY, Book, Take, better, crosses, opposite
 from simulator.orders import BRACKET_KINDS, IMMEDIATE_KINDS, STOP_KINDS, Order, PublicTrade
 from simulator.products import Product
+from simulator.rules import Rules
 from simulator.values import ZERO, ceil_to, floor_to
 
 Level = tuple[str, Decimal, Decimal]
@@ -21,8 +22,10 @@ class Matching(ABC):
     through its price, at its price once the queue ahead is used up, or when the other side's book crosses it.
     """
 
-    def __init__(self, books: dict[str, Book], products: Mapping[str, Product]) -> None:
+    def __init__(self, books: dict[str, Book], products: Mapping[str, Product], rules: Rules) -> None:
         self.books = books
+        self.rules = rules
+        self.finds_nothing: Callable[[Order], bool] = lambda _order: False
         self._products = products
         self.trades: list[PublicTrade] = []
         self.dirty_levels: dict[str, set[tuple[str, Decimal]]] = {}
@@ -50,16 +53,8 @@ class Matching(ABC):
         """Tell whether the book trades continuously."""
 
     @abstractmethod
-    def trigger_limit(self, order: Order) -> Decimal:
-        """Return the price a triggered order may trade at."""
-
-    @abstractmethod
-    def stop_survives_partial_target(self) -> bool:
-        """Tell whether a bracket whose target is partly filled still has its stop."""
-
-    @abstractmethod
-    def prevents_self_trades(self) -> bool:
-        """Tell whether an own order that would meet an own order decrements both instead."""
+    def trigger_limit(self, order: Order) -> Decimal | None:
+        """Return the price a triggered order may trade at; None for one that takes any."""
 
     @abstractmethod
     def release(self, order: Order, size: Decimal, now_ns: int) -> None:
@@ -78,7 +73,7 @@ class Matching(ABC):
     def watch(self, order: Order) -> None:
         """Watch the trades for an order's trigger."""
         partly_filled = order.kind in BRACKET_KINDS and order.filled_size > 0
-        if not partly_filled or self.stop_survives_partial_target():
+        if not partly_filled or self.rules.bracket_stop_survives_partial_target:
             self._watched[order.book_id][order.order_id] = order
 
     def forget(self, order: Order) -> None:
@@ -127,6 +122,7 @@ class Matching(ABC):
                         order.queue_ahead = min(order.queue_ahead, size)
         if resting:
             self.cross(book_id, now_ns)
+        if resting or self._watched[book_id]:
             self.settle_triggers(now_ns)
 
     def on_trade(self, book_id: str, price: Decimal, size: Decimal, maker_side: str, now_ns: int) -> None:
@@ -180,7 +176,7 @@ class Matching(ABC):
     def protection_price(self, order: Order) -> Decimal | None:
         """Return how far a taker may go: some percent off the mid; None without a mid or for a fired stop."""
         mid = self.books[order.book_id].mid()
-        if mid is None or order.kind in STOP_KINDS | BRACKET_KINDS:
+        if mid is None or (order.kind in STOP_KINDS | BRACKET_KINDS and not self.rules.protection_cuts_fired):
             return None
         product = self._products[order.product_id]
         if order.side == BUY:
@@ -206,7 +202,7 @@ class Matching(ABC):
         fired_bracket = order.kind in BRACKET_KINDS
         limit = self.trigger_limit(order) if fired_bracket else order.limit_price
         cut_off = False
-        if self.matches(order.book_id):
+        if self.matches(order.book_id) and not (order.kind in IMMEDIATE_KINDS and self.finds_nothing(order)):
             guard = self.protection_price(order)
             reach = limit
             if guard is not None and (limit is None or better(order.side, limit, guard)):
@@ -216,15 +212,16 @@ class Matching(ABC):
                 self.end(order, "FAILED", "", now_ns)
                 return
             if order.kind == "limit_limit_fok" and not self._fillable(order, reach):
-                self.end(order, "CANCELLED", "fill or kill: not enough in the book", now_ns)
+                self.end(order, self.rules.immediate_unfilled_status, "fill or kill: not enough in the book", now_ns)
                 return
             if self._take(order, reach, now_ns):
                 return
             cut_off = reach != limit and self._would_cross(order, limit)
-        if cut_off or order.kind in IMMEDIATE_KINDS:
+        if cut_off or limit is None or order.kind in IMMEDIATE_KINDS:
             reason = "price protection" if cut_off else "immediate or cancel: not enough in the book"
-            self.end(order, "CANCELLED", reason, now_ns)
-        elif limit is not None:
+            nothing = order.kind in IMMEDIATE_KINDS and order.filled_size == 0 and not cut_off
+            self.end(order, self.rules.immediate_unfilled_status if nothing else "CANCELLED", reason, now_ns)
+        else:
             self.rest(order, limit)
             self.touch(order, now_ns)
 
@@ -270,7 +267,7 @@ class Matching(ABC):
 
     def _meet_own(self, order: Order, limit: Decimal | None, level: Take | None, now_ns: int) -> bool:
         """Decrement and cancel where our taker runs into our own resting order before the market's next level."""
-        if not self.prevents_self_trades():
+        if not self.rules.self_trade_prevention:
             return False
         for own in self.resting_orders(order.book_id, opposite(order.side)):
             if limit is not None and not crosses(order.side, limit, own.resting_price):
@@ -293,7 +290,7 @@ class Matching(ABC):
         if order.base_size is not None and order.remaining <= 0:
             self.end(order, "FILLED", "", now_ns)
             return
-        if order.kind in BRACKET_KINDS and not self.stop_survives_partial_target():
+        if order.kind in BRACKET_KINDS and not self.rules.bracket_stop_survives_partial_target:
             # the target is not repriced any more: the rest of the position has silently lost its stop
             self._watched[order.book_id].pop(order.order_id, None)
         self.touch(order, now_ns)
@@ -313,6 +310,10 @@ class Matching(ABC):
 
     def settle_triggers(self, now_ns: int) -> None:
         """Fire every stop that a trade has reached; the trades of fired stops can fire more."""
+        if self.rules.stops_fire_on == "book":
+            self._prints.clear()
+            for book_id in self._watched:
+                self._settle_by_book(book_id, now_ns)
         while self._prints:
             book_id, price = self._prints.pop(0)
             watched = self._watched[book_id]
@@ -321,6 +322,16 @@ class Matching(ABC):
             for order in list(watched.values()):
                 if order.order_id in watched and self._is_reached(order, price):
                     self._fire(order, now_ns)
+
+    def _settle_by_book(self, book_id: str, now_ns: int) -> None:
+        """The other reading: a sell stop fires on the best bid, a buy stop on the best ask."""
+        watched = self._watched[book_id]
+        if not watched or not self.matches(book_id):
+            return
+        for order in list(watched.values()):
+            best = self.books[book_id].best(opposite(order.side))
+            if order.order_id in watched and best is not None and self._is_reached(order, best.price):
+                self._fire(order, now_ns)
 
     def _is_reached(self, order: Order, price: Decimal) -> bool:
         stop = order.stop_price

@@ -112,11 +112,11 @@ def select_fills(fills: Sequence[Fill], query: Query) -> list[Fill]:
 
 
 def page(records: Sequence[Record], query: Query, default: int | None, name_of: Callable[[Record], str],
-         most: int = 1000) -> tuple[list[Record], str]:
+         most: int = 1000, *, shifts: bool = False) -> tuple[list[Record], str]:
     """Cut a page out; returns it and the cursor of the next, empty at the end.
 
     The cursor names the last record given, so rows that arrive meanwhile shift nothing; where that record
-    has left the list since, its place counts, and rows may be repeated or missed.
+    has left the list since, its place counts, and rows may be repeated or missed. `shifts`: only its place counts.
     """
     cursor, start = first(query, "cursor"), 0
     if cursor:
@@ -124,7 +124,7 @@ def page(records: Sequence[Record], query: Query, default: int | None, name_of: 
         if not place.isdigit() or not name:
             raise BadQueryError("cursor is not known")
         named = (at + 1 for at, record in enumerate(records) if name_of(record) == name)
-        start = next(named, int(place))
+        start = int(place) if shifts else next(named, int(place))
     limit = whole(query, "limit", default or most)
     if limit <= 0:
         raise BadQueryError("limit must be positive")

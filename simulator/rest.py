@@ -27,27 +27,26 @@ HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1><hr>cloudflare</b
 class RateLimit:
     """So many requests within any second; zero is no limit."""
 
-    per_second: int
     _times: deque[float] = field(default_factory=deque)
 
-    def take(self, now_s: float) -> int:
+    def take(self, now_s: float, per_second: int) -> int:
         """Count a request; returns how many remain, negative when it is over the limit."""
-        if self.per_second <= 0:
+        if per_second <= 0:
             return 1
         while self._times and self._times[0] <= now_s - 1.0:
             self._times.popleft()
-        if len(self._times) >= self.per_second:
+        if len(self._times) >= per_second:
             return -1
         self._times.append(now_s)
-        return self.per_second - len(self._times)
+        return per_second - len(self._times)
 
 
 class Rest:
     """Answers the brokerage API for one key."""
 
-    def __init__(self, venue: Venue, key: Key, private_per_s: int = 30, public_per_s: int = 10) -> None:
+    def __init__(self, venue: Venue, key: Key) -> None:
         self._venue, self._key = venue, key
-        self._limits = {True: RateLimit(public_per_s), False: RateLimit(private_per_s)}
+        self._limits = {True: RateLimit(), False: RateLimit()}
         self._orders, self._market = OrderDesk(venue), MarketDesk(venue)
         self._accounts = AccountDesk(venue)
 
@@ -109,7 +108,7 @@ class Rest:
             return self._json(403, {"error": "PERMISSION_DENIED", "error_details": "Missing required scopes",
                                     "message": "Missing required scopes"})
         if status == 429:
-            return self._too_many(30, header_case)
+            return self._too_many(self._venue.engine.rules.private_rate or 30, header_case)
         if 400 <= status < 500:
             return self._json(status, {"error": "unknown", "error_details": "fault", "message": "fault"})
         return web.Response(status=status, text=HTML.format(f"{status} error"), content_type="text/html")
@@ -144,16 +143,19 @@ class Rest:
             uri = f"{request.method} {request.headers.get('Host', '')}{request.path}"
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
             try:
-                self._key.check(token if scheme == "Bearer" else None, self._venue.jwt_now_s(), uri)
+                leeway_s = self._venue.engine.rules.clock_leeway_s
+                self._key.check(token if scheme == "Bearer" else None, self._venue.jwt_now_s(), uri, leeway_s)
             except UnauthorizedError as error:
                 row.note = str(error)
                 return self._unauthorized()
-        limit = self._limits[public]
-        remaining = limit.take(time.monotonic())
+        rules = self._venue.engine.rules
+        per_second = rules.public_rate if public else rules.private_rate
+        remaining = self._limits[public].take(time.monotonic(), per_second)
         if remaining < 0:
             row.note = "rate limit"
-            return self._too_many(limit.per_second)
-        headers = self._rate_headers(limit.per_second, remaining) if limit.per_second else {}
+            throttled = rules.throttle_status == 401
+            return self._unauthorized() if throttled else self._too_many(per_second, rules.throttle_header_case)
+        headers = self._rate_headers(per_second, remaining) if per_second else {}
         if public:
             headers["cache-control"] = "public, max-age=14400"
         query: Query = {name: request.query.getall(name) for name in request.query}

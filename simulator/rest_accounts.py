@@ -41,9 +41,17 @@ class AccountDesk:
     def _zero(self) -> bool:
         return self._venue.faults.strike("zero_balances") is not None
 
+    def _wallets(self) -> list[Wallet]:
+        """List the wallets that were ever used, or one of every currency that a product has."""
+        engine = self._venue.engine
+        if engine.rules.empty_wallets_listed:
+            for product in engine.products.values():
+                engine.wallets.open(product.base, product.quote)
+        return engine.wallets.rows()
+
     def accounts(self, query: Query) -> Json:
         """Answer get_accounts."""
-        rows, cursor = queries.page(self._venue.engine.wallets.rows(), query, 49, lambda w: w.currency, 250)
+        rows, cursor = queries.page(self._wallets(), query, 49, lambda w: w.currency, 250)
         zero = self._zero()
         return {"accounts": [self._render(wallet, zero) for wallet in rows], "has_next": bool(cursor),
                 "cursor": cursor, "size": len(rows)}

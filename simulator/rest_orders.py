@@ -13,6 +13,8 @@ from simulator.terms import RefusalError, refuse
 from simulator.values import NS_PER_S, ZERO, Json, text
 from simulator.venue import Venue
 
+WORKING = ("PENDING", "QUEUED", "OPEN", "CANCEL_QUEUED")
+
 
 class HttpError(Exception):
     """An answer other than 200, with its JSON body."""
@@ -192,13 +194,17 @@ class OrderDesk:
         if "OPEN" in status and len(status) > 1:
             raise bad_argument("OPEN cannot be combined with other statuses")
         visible = [o for o in self._venue.engine.orders.values() if not self._hidden("orders_invisible_for", o)]
+        rules = self._venue.engine.rules
+        if status == ["OPEN"] and rules.open_lists_working:
+            query = {**query, "order_status": WORKING}
         found = queries.select_orders(visible, query)
-        rows, cursor = queries.page(found, query, None, lambda order: order.order_id)
+        rows, cursor = queries.page(found, query, None, lambda order: order.order_id, shifts=rules.pages_shift)
         return {"orders": [render_order(order) for order in rows], "sequence": "0", "has_next": bool(cursor),
                 "cursor": cursor}
 
     def list_fills(self, query: Query) -> Json:
         """Answer list_fills; an empty cursor ends it, there is no has_next."""
         found = queries.select_fills(self._venue.engine.fills, query)
-        rows, cursor = queries.page(found, query, 100, lambda fill: fill.fill_id)
+        shifts = self._venue.engine.rules.pages_shift
+        rows, cursor = queries.page(found, query, 100, lambda fill: fill.fill_id, shifts=shifts)
         return {"fills": [render_fill(fill) for fill in rows], "cursor": cursor}

@@ -85,8 +85,15 @@ def read_terms(configuration: object, attached_to_size: Decimal | None = None) -
     )
 
 
-def check_mode(terms: Terms, mode: str) -> None:
-    """Refuse what the product's mode does not allow."""
+def check_mode(terms: Terms, mode: str, reason: str = "") -> None:
+    """Refuse what the product's mode does not allow, for ``reason`` where one is given."""
+    try:
+        _check_mode(terms, mode)
+    except RefusalError as refusal:
+        raise refuse(reason, refusal.message) if reason else refusal from None
+
+
+def _check_mode(terms: Terms, mode: str) -> None:
     if mode == "trading_disabled":
         raise refuse("TRADING_DISABLED", "trading is disabled on this product")
     if mode == "view_only":

@@ -104,6 +104,7 @@ class Venue:
 
     def __post_init__(self) -> None:
         self.engine.fail_next = lambda order: self._strikes("order_fails_async", order)
+        self.engine.finds_nothing = lambda order: self._strikes("order_gets_nothing", order)
         self.engine.fill_instead_of_cancel = lambda order: self._strikes("cancel_but_filled", order)
 
     def _strikes(self, kind: str, order: Order) -> bool:

@@ -145,6 +145,15 @@ def test_an_order_can_be_taken_and_then_fail(clean: SimulatorProcess, sdk: Any) 
     eventually(lambda: sdk.get_order(order_id).order.status == "FAILED", "the order fails")
 
 
+@proves("order_gets_nothing")
+def test_an_immediate_order_can_find_nothing_in_the_book(clean: SimulatorProcess, sdk: Any) -> None:
+    clean.fault("order_gets_nothing")
+    asks = (Decimal(clean.control("GET", "truth")["prices"]["BTC-USD"]) * 2).quantize(Decimal(1))  # type: ignore[index,call-overload]
+    order_id = sdk.limit_order_ioc_buy(uuid.uuid4().hex, "BTC-USD", "0.001", str(asks)).success_response["order_id"]
+    eventually(lambda: sdk.get_order(order_id).order.status == "CANCELLED", "the order ends")
+    assert sdk.get_order(order_id).order.filled_size == "0"
+
+
 @proves("get_order_404_for", "orders_invisible_for")
 def test_a_new_order_can_be_invisible_for_a_while(clean: SimulatorProcess, sdk: Any) -> None:
     clean.fault("get_order_404_for", visible_after_s=0.5)
