@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -36,10 +37,13 @@ def main() -> int:
         number, lanes = (int(part) for part in options.lane.split("/"))
         return _run_lane(chosen[number::lanes], folder, number)
     print(f"seed {options.seed}, {len(chosen)} cases on {options.lanes} lanes, logs in {folder}", flush=True)
-    facts = report.Facts(options.seed, time.time(), 0.0, options.lanes, len(chosen), options.note, report.build())
+    facts = report.Facts(
+        options.seed, time.time(), 0.0, options.lanes, len(chosen), options.note, report.build(),
+        os.cpu_count() or 0, load_before=os.getloadavg()[0],
+    )  # fmt: skip
     _keep(folder, facts)
     _run_lanes(options, folder)
-    facts = dataclasses.replace(facts, took_s=time.time() - facts.began_utc_s)
+    facts = dataclasses.replace(facts, took_s=time.time() - facts.began_utc_s, load_after=os.getloadavg()[0])
     _keep(folder, facts)
     code = _tell(options, _results(folder), facts)
     if code == 0 and not options.folder:

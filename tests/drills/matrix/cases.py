@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Any
+
+from tests.drills.matrix.readings import READINGS
 
 ACTORS = ("gateway", "tracker", "risk", "reconciler", "watchdog", "feed", "trading", "root", "run.py")
 """``trading`` is the supervisor of the four that trade, ``root`` the supervisor of all."""
@@ -47,23 +48,26 @@ WEATHER = {
     "clock_skew": "the venue's clock is 80 ms ahead",
     "html_200": "two handled requests are answered with HTML",
     "mode_walk": "the product goes cancel_only, auction, online",
+    "fee_tier": "the venue charges three times as much for 10 s, and says so",
+    "subscribe_refused": "every websocket connection is cut, one subscribe is answered with an error",
 }
 
-READINGS: dict[str, tuple[Any, Any]] = {
-    "gtd_end_status": ("CANCELLED", "EXPIRED"),
-    "bracket_stop_survives_partial_target": (False, True),
-    "auction_cancels_brackets": (True, False),
-    "self_trade_prevention": (True, False),
-    "stop_orders_offered": (True, False),
-    "accept_delay_ms": (5, 250),
-    "cancel_delay_ms": (20, 300),
-    "duplicate_client_order_id": ("first order again", "refused"),
-    "get_order_404_for": ("visible at once", "404 for 1 s"),
-    "orders_invisible_for": ("visible at once", "not listed for 1 s"),
-    "heartbeat_string": ("integer", "string"),
-    "client_id": ("absent", "present"),
+ENDINGS = {
+    "answered": "the request is answered",
+    "cut": "its connection is cut",
+    "failed": "it is answered 500",
+    "filled": "the cancel is taken, then the order fills",
 }
-"""The rows of docs/venue-assumptions.md that have a lasting switch; the first reading is the simulator's own."""
+"""How the request that is held at the venue ends, where the point holds one."""
+
+LEAVING = {
+    "exit": "the strategy sells",
+    "stop": "the market falls below the stop",
+    "target": "the market rises above the target",
+}
+"""How the position is left when everything is at work again."""
+OTHER_SHARE = 0.25
+"""How often a case has another reading of a row than the simulator's own."""
 
 SYMBOLS = ("BTC-USD", "ETH-USD")
 
@@ -82,13 +86,17 @@ class Case:
     resting: bool = False
     """The entry rests at the bid instead of taking what is offered."""
     ending: str = "answered"
-    """How the request at the venue ends: ``answered``, ``cut``, ``failed`` (500), ``filled`` (a cancel that loses)."""
+    """One of ENDINGS."""
+    leaving: str = "exit"
+    """One of LEAVING."""
+    unsold: str = "failed"
+    """Why the sale of ``exit.rearming`` sells nothing: it ``failed`` after it was taken, or found ``nothing``."""
     greedy: bool = False
     """The strategy asks for another entry on the symbol right after the blow."""
     settled: bool = False
     """A partial fill is in the ledger before the blow, not only at the venue."""
     readings: dict[str, int] = field(default_factory=dict)
-    """Reading of each open row: 0 the simulator's own, 1 the other."""
+    """Of each row of READINGS the value: 0 the simulator's own."""
 
     @property
     def name(self) -> str:
@@ -118,8 +126,14 @@ def make(actor: str, way: str, point: str, number: int, seed: int) -> Case:
         ending=rng.choice(endings),
         settled=rng.random() < 0.5,
         greedy=rng.random() < 0.5,
-        readings={name: int(rng.random() < 0.3) for name in READINGS},
+        leaving=rng.choices(tuple(LEAVING), (6, 2, 2))[0],
+        unsold=rng.choice(("failed", "nothing")),
+        readings={name: _drawn(rng, len(values)) for name, values in READINGS.items()},
     )  # fmt: skip
+
+
+def _drawn(rng: random.Random, values: int) -> int:
+    return rng.randrange(1, values) if rng.random() < OTHER_SHARE else 0
 
 
 def by_name(name: str, seed: int) -> Case:

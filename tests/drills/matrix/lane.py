@@ -41,8 +41,9 @@ SHORTENED = {
     "reconciler": {"interval_s": 4},
     "risk": {
         "cooldown_symbol_s": 0, "max_orders_per_minute": 1000, "repeat_limit": 1000, "losing_streak": 1000,
-        "balance_refresh_s": 1,
+        "balance_refresh_s": 1, "daily_loss_pct": 100, "weekly_loss_pct": 100, "max_drawdown_pct": 100,
     },
+    "guard": {"band_bps": 10_000, "max_volatility_bps": 10_000},
     "orders": {"entry_life_s": 4},
     "gateway": {"requests_per_hour": 10_000, "rejections_trip": 100, "rate_limit_quiet_s": 2},
     "supervision": {"unclean_starts": 1000, "max_restarts": 20},
@@ -91,6 +92,9 @@ class VenueLine:
 
     def rules(self, **rules: object) -> None:
         self.call("/control/rules", rules)
+
+    def price(self, symbol: str, price: Decimal) -> None:
+        self.call("/control/price", {"symbol": symbol, "price": str(price.quantize(Decimal("0.01")))})
 
     def trade(self, symbol: str, price: Decimal, size: Decimal, maker_side: str) -> None:
         body = {"symbol": symbol, "price": str(price), "size": str(size), "maker_side": maker_side}
@@ -277,7 +281,7 @@ class Lane:
         next_sell = 0.0
         while True:
             truth = self.venue.truth(orders_from, fills_from)
-            own = [order for order in truth["orders"] if order["client_order_id"].startswith("td-")]
+            own = _own(truth)
             bought = net_bought(truth, {order["order_id"] for order in own})
             held = {name: quantity for name, quantity in bought.items() if quantity != 0}
             working = [order for order in own if order["status"] not in TERMINAL]
@@ -294,9 +298,18 @@ class Lane:
                 next_sell = now + 2.5
             time.sleep(0.1)
 
+    @staticmethod
+    def held(truth: Json, symbol: str) -> Decimal:
+        """What own orders bought and did not sell."""
+        return net_bought(truth, {order["order_id"] for order in _own(truth)}).get(symbol, Decimal(0))
+
     def wait_for_exit_pause(self) -> None:
         """The tracker begins no exit of a symbol within two seconds of the one before."""
         time.sleep(max(0.0, self._last_exit + EXIT_PAUSE_S - time.monotonic()))
+
+
+def _own(truth: Json) -> list[Json]:
+    return [order for order in truth["orders"] if order["client_order_id"].startswith("td-")]
 
 
 def _name(pid: int) -> str:

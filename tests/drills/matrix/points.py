@@ -296,14 +296,15 @@ def _exit_sold(stage: Stage) -> None:
 
 def _exit_rearming(stage: Stage) -> None:
     stage.enter()
-    stage.lane.venue.fault("order_fails_async", count=1, match={"symbol": stage.case.symbol})
+    unsold = {"failed": "order_fails_async", "nothing": "order_gets_nothing"}[stage.case.unsold]
+    stage.lane.venue.fault(unsold, count=1, match={"symbol": stage.case.symbol})
     stage.hold("SELL", "before", count=2, seconds=0.7)  # twice: what the venue holds up is naked time, too
     stage.command("SELL")
     stage.until(lambda: stage.request("x"), "the sell at the venue", 6)
-    stage.until(lambda: any(o["status"] == "FAILED" for o in stage.orders("x")), "the sell to fail")
+    stage.until(lambda: any(o["status"] in ("FAILED", "CANCELLED") for o in stage.orders("x")), "the sell to fail")
     stage.spoil("SELL")
     row = stage.until(lambda: stage.request("p", skip=1), "the new bracket at the venue", 6)
-    stage.evidence = f"{row['client_order_id']} received, not booked, after the sell failed"
+    stage.evidence = f"{row['client_order_id']} received, not booked, after the sell {stage.case.unsold}"
 
 
 _WAYS: dict[str, Callable[[Stage], None]] = {

@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.drills.daemon import PROJECT, Json
-from tests.drills.matrix.cases import ACTORS, POINTS, READINGS, WEATHER, ways_of
+from tests.drills.matrix.cases import ACTORS, LEAVING, POINTS, WEATHER, ways_of
 from tests.drills.matrix.lane import SHORTENED
+from tests.drills.matrix.readings import READINGS, rows
+
+VERDICTS = ("held", "broken", "not proven")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class Facts:
     planned: int
     note: str = ""
     build: str = "unknown"
+    cores: int = 0
+    load_before: float = 0.0
+    load_after: float = 0.0
+    """The machine's load average of the last minute, at the start of the run and at its end."""
 
 
 def summary(results: Sequence[Json]) -> str:
@@ -44,8 +51,11 @@ def page(results: Sequence[Json], facts: Facts, again: Sequence[Json] = (), agai
         _table("By point", results, lambda one: one["point"], [(name, name, text) for name, text in POINTS.items()]),
         _table("By the venue's fault", results, lambda one: one["weather"],
                [(name, name, text) for name, text in WEATHER.items()]),
+        _table("By how the position was left afterwards", results, lambda one: one["left_by"],
+               [*((name, name, text) for name, text in LEAVING.items()), ("", "nothing was held", "")]),
         _cells(results),
         _readings(results),
+        _unplayed(),
         _figures(results),
         _failures(results),
         *([_again(again, again_build)] if again else []),
@@ -64,7 +74,8 @@ Written by `python -m tests.drills.matrix --write docs/proof.md` (`make matrix`)
 Run of {when}, build {facts.build}, seed {facts.seed}, {facts.lanes} lanes, {facts.took_s / 60:.0f} minutes:
 **{len(results)} cases, {counts["held"]} held, {counts["broken"]} broken, {counts["not proven"]} not proven**\
 {f", {missing} not run" if missing else ""}.
-{facts.note}
+The machine has {facts.cores} cores; its load average was {facts.load_before:.1f} when the run began and \
+{facts.load_after:.1f} when it ended.{f" {facts.note}" if facts.note else ""}
 
 In each case the running daemon trades at a simulator that runs apart. An order is brought to the point, and held
 there: its request waits at the venue, or a process stands still. Then one part fails, and the venue's own fault comes
@@ -77,12 +88,17 @@ on top. Within a deadline everything must be at work again (state RUN) without a
   where a protective order never arrived, the proof that it did not (the page at 5 s must have come);
 - open SELLs never exceeded what was owned, nothing was entered on what was naked, and the limits on order, position
   and total held (an entry is 90, a position may be 100: a doubled one breaks it);
-- afterwards the position is sold by an ordinary exit, and the books agree again.
+- afterwards the position is left, by an ordinary exit, by its stop or by its target, and the books agree again.
 
-A case whose point was not seen to be reached counts as not proven, not as held. One case alone is run again with
+A case has up to three attempts to reach its point ({_again_reached(results)} of these cases needed more than one).
+If it was not seen to be reached, the case counts as not proven, not as held. One case alone is run again with
 `python -m tests.drills.matrix --seed {facts.seed} --only NAME`. A supervisor's case takes its whole subtree down;
 after a `root` run.py starts a new tree, after a `run.py` whoever hosts it (here: the drill) starts it again. run.py has
 no mailbox: its third way is SIGTERM."""
+
+
+def _again_reached(results: Sequence[Json]) -> int:
+    return sum(one["attempts"] > 1 for one in results)
 
 
 def build() -> str:
@@ -132,18 +148,30 @@ def _readings(results: Sequence[Json]) -> str:
     lines = [
         "## Readings of the venue that were played",
         "",
-        "The rows of [venue-assumptions.md](venue-assumptions.md) with a lasting switch: what was in force.",
+        "The rows of [venue-assumptions.md](venue-assumptions.md) that have a lasting switch, and what was in force."
+        " The first reading of each is the simulator's own.",
         "",
-        "| row | reading | cases | held | other reading | cases | held |",
-        "|---|---|---|---|---|---|---|",
+        "| row | reading | cases | held | broken | not proven |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, (own, other) in READINGS.items():
-        cells = []
-        for number, reading in enumerate((own, other)):
-            found = [one for one in results if one["readings"].get(name) == number]
-            held = sum(one["verdict"] == "held" for one in found)
-            cells.append(f"{reading} | {len(found)} | {held}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name, values in READINGS.items():
+        for number, value in enumerate(values):
+            counts = Counter(one["verdict"] for one in results if one["readings"].get(name) == number)
+            shown = f"`{name}`" if number == 0 else ""
+            cells = [shown, value.text, counts.total(), *(counts[verdict] for verdict in VERDICTS)]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _unplayed() -> str:
+    """Rows of the page of assumptions that no case plays, and the reason given there."""
+    lines = [
+        "## Assumptions that are not played",
+        "",
+        "The other reading of each could not change what the daemon does with orders or money:",
+        "",
+    ]
+    lines += [f"- {row.assumption}: {row.matrix.removeprefix('no: ')}." for row in rows() if not row.named]
     return "\n".join(lines)
 
 

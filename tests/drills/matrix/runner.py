@@ -10,9 +10,10 @@ from typing import Any
 from tests.drills.daemon import is_gone
 from tests.drills.matrix import points
 from tests.drills.matrix.blows import strike
-from tests.drills.matrix.cases import READINGS, Case
-from tests.drills.matrix.lane import JWT_LIFE_S, Lane
+from tests.drills.matrix.cases import Case
+from tests.drills.matrix.lane import JWT_LIFE_S, TERMINAL, Lane
 from tests.drills.matrix.points import NotReachedError, Stage
+from tests.drills.matrix.readings import READINGS, own_rules
 from tests.drills.matrix.watcher import Report, Watcher
 
 ATTEMPTS = 3
@@ -30,6 +31,8 @@ AWAY = (
 PROOF_S = JWT_LIFE_S + 2 * 2.0 + 15.0
 """Until an order that never arrived is proven absent: a gateway's patience, a token's life, the venue's delay twice."""
 MODE_S = 1.5
+LEAVE_S = 10.0
+"""Until a stop or target that the market has passed has sold the position."""
 OUTER_REST_S = 2.0
 """How long run.py stands still before its host lets it go on: nobody above it would notice."""
 
@@ -54,6 +57,8 @@ class Result:
     naked_s: list[float] = field(default_factory=list)
     naked_excused: str = ""
     """Why a position was naked for more than 5 s where the design says that it must be, and a page came."""
+    left_by: str = ""
+    """How the position was left: by exit, stop or target; empty when there was none."""
     life: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def _attempt(lane: Lane, case: Case, result: Result) -> None:
     truth = lane.venue.truth()
     made = lane.venue.requests(10**9)["made"]
     stage = Stage(lane, case, len(truth["orders"]), len(truth["fills"]), made, lane.log_size())
-    survives = bool(case.readings["bracket_stop_survives_partial_target"])
+    survives = bool(case.readings["partial_target"])
     assert lane.simulator is not None
     watcher = Watcher(lane.simulator.control_url, stage.orders_from, stage.fills_from, survives)
     watcher.start()
@@ -123,7 +128,7 @@ def _begin(lane: Lane) -> None:
     lane.open()
     lane.withdraw()
     lane.venue.clear_faults()
-    lane.venue.rules(**{name: values[0] for name, values in READINGS.items() if name in _RULES})
+    lane.venue.rules(**own_rules())
     end = time.monotonic() + BACK_S
     while doubts := lane.doubts():
         if time.monotonic() > end:
@@ -131,23 +136,13 @@ def _begin(lane: Lane) -> None:
         time.sleep(0.1)
 
 
-_RULES = (
-    "gtd_end_status", "bracket_stop_survives_partial_target", "auction_cancels_brackets", "self_trade_prevention",
-    "stop_orders_offered", "accept_delay_ms", "cancel_delay_ms",
-)  # fmt: skip
-
-
 def _play_readings(lane: Lane, case: Case) -> None:
     """Of each open row, the reading that this case has."""
-    lane.venue.rules(**{name: READINGS[name][case.readings[name]] for name in _RULES})
-    if case.readings["duplicate_client_order_id"]:
-        lane.venue.fault("duplicate_client_order_id")
-    for name in ("get_order_404_for", "orders_invisible_for"):
-        if case.readings[name]:
-            lane.venue.fault(name, visible_after_s=1.0)
-    for name in ("heartbeat_string", "client_id"):
-        if case.readings[name]:
-            lane.venue.fault(name)
+    played = [READINGS[name][number] for name, number in case.readings.items() if number]
+    lane.venue.rules(**{name: value for one in played for name, value in one.rules.items()})
+    for one in played:
+        if one.fault is not None:
+            lane.venue.fault(**one.fault)
 
 
 def _weather(stage: Stage) -> None:
@@ -172,10 +167,14 @@ def _weather(stage: Stage) -> None:
         "feed_closed": {"kind": "close", "code": 1006},
         "clock_skew": {"kind": "clock_skew", "offset_s": 0.08, "seconds": 10},
         "html_200": {"kind": "html_200", "count": 2},
+        "fee_tier": {"kind": "fee_tier", "maker_fee_rate": "0.0003", "taker_fee_rate": "0.0003", "seconds": 10},
+        "subscribe_refused": {"kind": "error_on_subscribe", "count": 1},
     }
     if stage.case.weather in faults:
         body = faults[stage.case.weather]
         venue.fault(**body)
+    if stage.case.weather == "subscribe_refused":
+        venue.fault("close", code=1006)
 
 
 def _walk_modes(stage: Stage) -> None:
@@ -208,8 +207,35 @@ def _strike_and_recover(stage: Stage, watcher: Watcher, result: Result) -> None:
     lane.withdraw()
     lane.venue.clear_faults()
     lane.venue.rules(cancel_delay_ms=20, accept_delay_ms=5)
+    result.problems += _leave(stage, result)
     result.problems += lane.flatten(case.symbol, FLAT_S, stage.orders_from, stage.fills_from)
     result.problems += _agree(lane)
+
+
+def _leave(stage: Stage, result: Result) -> list[str]:
+    """The market passes the stop or the target, where the case wants it and the position has both and nothing else
+    works; otherwise the strategy's exit is still to come."""
+    lane, symbol = stage.lane, stage.case.symbol
+    truth = stage.truth()
+    if lane.held(truth, symbol) <= 0:
+        return []
+    result.left_by = "exit"
+    working = [order for order in truth["orders"] if order["status"] not in TERMINAL and order["product_id"] == symbol]
+    plan = lane.rows("SELECT stop_price, target_price FROM plans WHERE symbol = ?", symbol)
+    if stage.case.leaving == "exit" or not plan or any("-p-" not in one["client_order_id"] for one in working):
+        return []
+    result.left_by = stage.case.leaving
+    stop, target = (Decimal(price) for price in plan[0])
+    before, end = Decimal(truth["prices"][symbol]), time.monotonic() + LEAVE_S
+    lane.venue.price(symbol, stop * Decimal("0.99") if result.left_by == "stop" else target * Decimal("1.001"))
+    try:
+        while lane.held(stage.truth(), symbol) > 0:
+            if time.monotonic() > end:
+                return [f"the market passed the {result.left_by} and nothing was sold within {LEAVE_S:.0f} s"]
+            time.sleep(0.05)
+    finally:
+        lane.venue.price(symbol, before)
+    return []
 
 
 def _come_back(stage: Stage, watcher: Watcher, result: Result, struck: float, victim: int) -> None:

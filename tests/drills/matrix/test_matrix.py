@@ -9,6 +9,7 @@ import pytest
 from tests.drills.matrix import cases
 from tests.drills.matrix.__main__ import SEED
 from tests.drills.matrix.lane import Lane
+from tests.drills.matrix.readings import READINGS
 from tests.drills.matrix.runner import run_case
 
 
@@ -33,8 +34,10 @@ def test_the_matrix_is_made_from_its_seed_alone_and_has_every_cell() -> None:
     assert {(case.actor, case.way, case.point) for case in whole} == cells
     assert all(cases.by_name(case.name, SEED) == case for case in whole)
     assert {case.weather for case in whole} == set(cases.WEATHER)
-    for name in cases.READINGS:
-        assert {case.readings[name] for case in whole} == {0, 1}
+    assert {case.leaving for case in whole} == set(cases.LEAVING)
+    assert {case.ending for case in whole} == set(cases.ENDINGS)
+    for name, values in READINGS.items():
+        assert {case.readings[name] for case in whole} == set(range(len(values)))
 
 
 def test_the_subset_has_every_point_and_every_way() -> None:
