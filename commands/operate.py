@@ -128,12 +128,21 @@ def _show_end(answer: Json, verb: str) -> None:
         print(f"  {name}: {text}")
     if "cancelled" in answer:
         print(f"  cancelled {answer['cancelled']}, unproven {answer['unproven']}")
-        if answer.get("text") not in (None, "", "proven"):
-            print(f"  {answer['text']}")
+    if state and answer.get("text") not in (None, "", "proven"):
+        print(f"  {answer['text']}")
     for position in _list(answer.get("positions")):
         if isinstance(position, dict):
-            stop = f", stop at {position['stop_price']}" if position.get("stop_price") else ""
-            print(f"  {position['symbol']}: {position['quantity']} {position['protection']}{stop}")
+            print(f"  {position['symbol']}: {position['quantity']} {position['protection']}{_stop(position)}")
+
+
+def _stop(position: Json) -> str:
+    """The stop that rests at the venue, and how much of the position it covers when that is not all of it."""
+    if not position.get("stop_price"):
+        return ""
+    covered, stops = position.get("open_protection_size"), position.get("stops", 1)
+    part = f" for {covered}" if covered != position["quantity"] else ""
+    several = f" (the lowest of {stops})" if isinstance(stops, int) and stops > 1 else ""
+    return f", stop at {position['stop_price']}{part}{several}"
 
 
 def _list(value: object) -> list[object]:

@@ -23,6 +23,7 @@ KEEP_EVENTS = 10_000
 """Trips and audited commands that are kept; older ones are removed when the store is opened."""
 
 ACKNOWLEDGED = "acknowledged_before_epoch"
+RELEASED_BY = "released_by"
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -155,6 +156,10 @@ class ControlStore:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def read_released_by(self) -> str:
+        """The request id of the newest release; empty before the first. Raises ``sqlite3.Error``."""
+        return self.read_meta(RELEASED_BY) or ""
+
     def write_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
@@ -176,17 +181,30 @@ class ControlStore:
                 ],
             )
 
+    def read_released_by(self) -> str:
+        """The request id of the newest release; empty before the first. Raises ``sqlite3.Error``."""
+        return self.read_meta("released_by") or ""
+
     def write_standing(self, standing: OperatorStanding) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO operator VALUES (1, ?, ?, ?, ?)",
-            (standing.state, standing.reason, standing.operator, standing.at_utc_ns),
-        )
+        self._write_standing(standing)
 
     def write_resume(self, standing: OperatorStanding) -> None:
         """One transaction: trading is permitted, and every start before this one is acknowledged by an operator."""
         with _Transaction(self._db):
-            self.write_standing(standing)
+            self._write_standing(standing)
             self.write_meta(ACKNOWLEDGED, str(self._epoch))
+
+    def write_release(self, standing: OperatorStanding, request_id: str) -> None:
+        """One transaction: the kill is lifted, and by which word, which ends what earlier kills have under way."""
+        with _Transaction(self._db):
+            self._write_standing(standing)
+            self.write_meta(RELEASED_BY, request_id)
+
+    def _write_standing(self, standing: OperatorStanding) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO operator VALUES (1, ?, ?, ?, ?)",
+            (standing.state, standing.reason, standing.operator, standing.at_utc_ns),
+        )
 
     def write_command(self, audited: AuditLine) -> None:
         """Every operator command leaves a line, the refused ones too."""

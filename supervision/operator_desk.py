@@ -55,6 +55,8 @@ class OperatorDesk:
         self.error = ""
         self.stopping = ""
         self.latched = True
+        self.released_by = ""
+        """The newest release that was carried out: parts that were dead meanwhile learn of it from every lease."""
         self.standing = OperatorStanding(TradingState.HALTED, "not read yet", "", 0)
 
     def open(self, now: Moment, halt_reason: str = "") -> None:
@@ -62,6 +64,7 @@ class OperatorDesk:
         try:
             self._store = ControlStore(self._path, epoch=self._epoch)
             self._board.restore(self._store.read_breakers(), now)
+            self.released_by = self._store.read_released_by()
             standing = self._store.read_standing()
             if standing is None:
                 standing = self._first_standing(now)
@@ -223,7 +226,8 @@ class OperatorDesk:
             remove_latch(self._settings.kill_file)
         except OSError as error:
             raise RefusedError(f"the kill latch cannot be removed: {error}") from error
-        self._persist(standing)
+        self._persist(standing, released_by=command.request_id)
+        self.released_by = command.request_id
         self.latched = False
 
     def _resume(self, command: OperatorCommand, now: Moment) -> tuple[Transition, ...]:
@@ -253,12 +257,14 @@ class OperatorDesk:
         self._saved = {}
         self.corrupt = ""
 
-    def _persist(self, standing: OperatorStanding, *, is_resume: bool = False) -> None:
+    def _persist(self, standing: OperatorStanding, *, is_resume: bool = False, released_by: str = "") -> None:
         if self._store is None:
             raise RefusedError(f"control store: {self.corrupt}")
         try:
             if is_resume:
                 self._store.write_resume(standing)
+            elif released_by:
+                self._store.write_release(standing, released_by)
             else:
                 self._store.write_standing(standing)
         except sqlite3.Error as error:

@@ -276,6 +276,7 @@ class WatchdogActor(TradingActor):
             state=now.state,
             reasons=now.reasons,
             per_symbol=now.per_symbol,
+            released_by=self._desk.released_by,
         )
 
     def _announce(self, before: Permission, after: Permission) -> None:

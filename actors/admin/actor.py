@@ -24,6 +24,8 @@ from config.paths import admin_socket
 STATE_S = 5.0
 PROOF_S = 60.0
 """How long proof is waited for before the operator hears how much is unproven; the sweep goes on after it."""
+RELEASED_S = 10.0
+"""How long a release waits for the word on what it left unsold; it holds without it."""
 AGAIN_S = 1.0
 """A command is said this often until it is answered: its part may be restarting, and does it once all the same."""
 WITH_PROOF = frozenset({OperatorVerb.KILL, OperatorVerb.STOP, OperatorVerb.HALT, OperatorVerb.REDUCE})
@@ -170,8 +172,8 @@ class AdminActor(AdminAsking):
 
     def _tell_tracker(self, key: str) -> None:
         pending = self._pending.get(key)
-        if pending is None or pending.proof is not None:
-            return
+        if pending is None or (pending.proof is not None and pending.command.verb in WITH_PROOF):
+            return  # a stop goes on telling by itself
         self.tell("tracker", pending.command)
         self.after(f"ask-{key}", AGAIN_S, lambda: self._tell_tracker(key))
 
@@ -187,6 +189,10 @@ class AdminActor(AdminAsking):
         elif pending.command.verb in WITH_PROOF:
             pending.visit.say({"event": "state", "state": str(message.state), "reasons": list(message.reasons)})
             self._finish_if_proven(pending)
+        elif pending.command.verb is OperatorVerb.RELEASE:
+            key = message.request_id
+            self.after(f"proof-{key}", RELEASED_S, lambda: self._finish(key, ok=True))
+            self._tell_tracker(key)
         else:
             self._finish(message.request_id, ok=True)
 
@@ -207,7 +213,9 @@ class AdminActor(AdminAsking):
         if pending is None:
             return
         pending.proof = message
-        if message.complete:
+        if message.ended:
+            self._finish(message.request_id, ok=False, error=message.ended)
+        elif message.complete:
             self._finish_if_proven(pending)
         else:
             pending.visit.say({"event": "progress", "verb": str(pending.command.verb), **_proof(message)})
@@ -241,7 +249,9 @@ class AdminActor(AdminAsking):
             answer["reasons"] = list(pending.state.reasons)
         if error:
             answer["error"] = error
-        if pending.proof is not None:
+        if pending.command.verb is OperatorVerb.RELEASE and ok:
+            answer |= _left_unsold(pending.proof)
+        elif pending.proof is not None:
             answer |= _proof(pending.proof)
         self._write_audit(pending.command, "done" if ok else "failed", error, proof=answer)
         pending.visit.end(answer)
@@ -267,6 +277,13 @@ class AdminActor(AdminAsking):
         self.meter.count("undelivered", message=type(message.message).__name__, reason=message.reason)
 
 
+def _left_unsold(proof: CancelProof | None) -> dict[str, object]:
+    """What comes of a flatten that a release has ended."""
+    if proof is None:
+        return {"text": "the tracker has not answered: a flatten under way ends when it is back"}
+    return {name: value for name, value in _proof(proof).items() if name in ("positions", "text")}
+
+
 def _proof(proof: CancelProof) -> dict[str, object]:
     return {
         "complete": proof.complete,
@@ -280,6 +297,7 @@ def _proof(proof: CancelProof) -> dict[str, object]:
                 "protection": p.protection,
                 "stop_price": p.stop_price,
                 "open_protection_size": p.open_protection_size,
+                "stops": p.stops,
             }
             for p in proof.positions
         ],

@@ -11,7 +11,7 @@ from actors.actor import TradingActor
 from actors.admin.audit import Audit
 from actors.admin.door import Visit
 from actors.admin.requests import RequestError, Terms, read_request, terms_of
-from actors.messages.control import OperatorAnswer, OperatorRequest
+from actors.messages.control import OperatorAnswer, OperatorRequest, request_id
 
 ASK_AGAIN_S = 1.0
 LATE_KEPT = 64
@@ -44,7 +44,7 @@ class AdminAsking(TradingActor):
 
     def next_request_id(self) -> str:
         """Never given out twice: the epoch grows with every start of the daemon."""
-        return f"op-{self.epoch}-{self.incarnation}-{next(self._numbers)}"
+        return request_id(self.epoch, self.incarnation, next(self._numbers))
 
     def ask_part(self, visit: Visit) -> None:
         """Audit the request, then send it until it is answered or its deadline has passed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -81,6 +82,25 @@ class OperatorAnswer(Message):
     details: tuple[tuple[str, str], ...] = ()
 
 
+_REQUEST_ID = re.compile(r"op-(\d+)-(\d+)-(\d+)")
+
+
+def request_id(epoch: int, incarnation: int, number: int) -> str:
+    """The name of an operator's word: it grows from one to the next, over restarts of the admin and of the daemon."""
+    return f"op-{epoch}-{incarnation}-{number}"
+
+
+def is_overruled(asked: str, by: str) -> bool:
+    """Whether ``by`` was said after ``asked``, or is the same word; False when either is not an operator's.
+
+    By the numbers alone: the clock may be set back between the two.
+    """
+    first, later = _REQUEST_ID.fullmatch(asked), _REQUEST_ID.fullmatch(by)
+    if first is None or later is None:
+        return False
+    return [int(one) for one in first.groups()] <= [int(one) for one in later.groups()]
+
+
 @dataclass(frozen=True, slots=True)
 class StateChanged(Message):
     """watchdog -> admin: the state is persisted and leased (or why the command is refused)."""
@@ -94,19 +114,25 @@ class StateChanged(Message):
 
 @dataclass(frozen=True, slots=True)
 class PositionProof:
+    """How one position stands. ``stop_price``: of the order that covers it at the venue, not the planned one; the
+    lowest of several (``stops`` counts them), None when nothing covers it. ``open_protection_size``: base units
+    that they cover."""
+
     symbol: str
     quantity: str
     protection: str
     stop_price: str | None
     open_protection_size: str
+    stops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CancelProof(Message):
-    """tracker -> admin: progress and end of a kill, stop or flatten.
+    """tracker -> admin: progress and end of a kill, stop or flatten, and what a release has left unsold.
 
     ``complete`` only when two listings, further apart than the venue's visibility delay, show none of the
     orders to be cancelled and every intent sent before the command is terminal; ``unproven`` counts the rest.
+    ``ended``: why the command is over without being done.
     """
 
     request_id: str
@@ -116,6 +142,7 @@ class CancelProof(Message):
     still_open: tuple[str, ...]
     positions: tuple[PositionProof, ...]
     text: str = ""
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,7 @@ class Lease(Message):
     """watchdog -> risk, tracker, gateway, strategist, admin every 250 ms: the permission to trade.
 
     Age counts from ``issued_boot_ns``. ``per_symbol`` holds only the symbols that are worse off than ``state``.
+    ``released_by``: the request id of the newest release, over restarts; it ends what earlier kills had under way.
     """
 
     delivery: ClassVar[str] = "plain"
@@ -276,6 +277,7 @@ class Lease(Message):
     state: TradingState
     reasons: tuple[str, ...]
     per_symbol: tuple[tuple[str, TradingState, str], ...]
+    released_by: str = ""
 
     def state_of(self, symbol: str) -> TradingState:
         """The worse of the global state and the symbol's own."""

@@ -23,7 +23,7 @@ from actors.orders.booking import ADJUSTMENTS, Booked, Identity
 from actors.orders.ledger import Ledger
 from actors.orders.machine import OrderFacts
 from actors.orders.positions import Book
-from actors.orders.records import FillRecord, OrderRecord
+from actors.orders.records import ADOPTED, FillRecord, OrderRecord
 
 ZERO = Decimal(0)
 BOOKED_ENTRY = "booked:"
@@ -90,7 +90,7 @@ def record_of(view: VenueOrder, n: int, now_utc_ns: int) -> OrderRecord:
         limit_price=view.limit_price,
         stop_price=view.stop_price,
         end_utc_ns=view.end_utc_ns,
-        correlation_id="adopted",
+        correlation_id=ADOPTED,
         created_utc_ns=view.created_utc_ns,
     )
     facts = OrderFacts(view.base_size, submitted=True, outcome=OutcomeKind.DONE, order_id=view.order_id)

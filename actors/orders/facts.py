@@ -52,6 +52,7 @@ class TrackerFacts(TrackerStopping):
         booked = Booked()
         for view in orders:
             self._shown(view)
+        self.note_stops(orders)
         before = {book.symbol: book.quantity for book in self.ledger.books()}
 
         def work(ledger: Ledger) -> None:

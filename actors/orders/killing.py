@@ -36,7 +36,8 @@ class StopRun:
 
     ``since_utc_ns``: listings of all statuses begin here, before the oldest intent that was working. ``symbol``:
     the one it is about, empty for all. ``rearmed``: symbols that an operator protected again after a
-    ``cancel_all``. ``owned``: what a FLATTEN of one symbol began with."""
+    ``cancel_all``. ``owned``: what a FLATTEN of one symbol began with. ``released_by``: the release that ended its
+    flatten before it was done; ``concluded``: what that left unsold was told."""
 
     request_id: str
     flatten: bool
@@ -50,6 +51,8 @@ class StopRun:
     symbol: str = ""
     rearmed: tuple[str, ...] = ()
     owned: str = ""
+    released_by: str = ""
+    concluded: bool = False
 
     def to_json(self) -> str:
         return orjson.dumps({name: getattr(self, name) for name in self.__dataclass_fields__}).decode()

@@ -292,8 +292,10 @@ class TrackerOperating(TrackerMissing):
         found = [("protection", status), ("quantity", f"{book.quantity:f}")]
         if book.quantity > 0:
             found.append(("covered", f"{self.judge(symbol).covered:f}"))
+        stop = self.resting_stop(symbol)
+        if stop is not None:
+            found.append(("stop_price", f"{stop:f}" + _of_several(len(self.judge(symbol).covering))))
         if at is not None and status not in (Protection.FLAT.value, Protection.DUST.value):
-            found.append(("stop_price", f"{at.stop:f}"))
             found += [("target_price", f"{at.target:f}")] if at.target is not None else []
         found += [("orders", " ".join(order_ids))] if order_ids else []
         return tuple(found)
@@ -374,3 +376,7 @@ class TrackerOperating(TrackerMissing):
 def _read_answer(request_id: str, body: dict[str, object]) -> OperatorAnswer:
     details = tuple((str(name), str(text)) for name, text in orjson.loads(str(body["details"])))
     return OperatorAnswer(request_id, True, body["ok"] is True, str(body["text"]), details)
+
+
+def _of_several(stops: int) -> str:
+    return f" (the lowest of {stops} stops)" if stops > 1 else ""

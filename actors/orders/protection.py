@@ -7,7 +7,7 @@ that already protects is touched when the position grows. The sum of open SELLs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from actors.messages.market import ProductRules, Quote, Side
@@ -84,6 +84,8 @@ class Judgement:
     """It is sold because of a stop that the venue has not fired."""
     astray: tuple[str, ...] = ()
     """It is sold although the fate of these orders is not known."""
+    covering: tuple[OrderRecord, ...] = field(default=())
+    """The orders that ``covered`` adds up."""
 
 
 def levels(
@@ -138,13 +140,13 @@ def judge(now: Situation) -> Judgement:
     if now.quantity <= 0:
         left = tuple(Cancel(one.id, "flat") for one in _cancellable(now.orders))
         return Judgement(Protection.FLAT, ZERO, left)
-    covered = sum(
-        (one.facts.remaining for one in now.orders if covers(one, now.overdue) and one.id not in now.missing), ZERO
-    )
+    covering = tuple(one for one in now.orders if covers(one, now.overdue) and one.id not in now.missing)
+    covered = sum((one.facts.remaining for one in covering), ZERO)
     if now.rules is None or now.levels is None:
-        return Judgement(Protection.PROTECTED if covered >= now.quantity else Protection.NAKED, covered, (), "no_rules")
+        status = Protection.PROTECTED if covered >= now.quantity else Protection.NAKED
+        return Judgement(status, covered, (), "no_rules", covering=covering)
     status = _status(now, covered, now.rules, now.levels)
-    return _with_actions(now, covered, status, now.rules, now.levels)
+    return replace(_with_actions(now, covered, status, now.rules, now.levels), covering=covering)
 
 
 def _status(now: Situation, covered: Decimal, rules: ProductRules, at: Levels) -> Protection:

@@ -11,7 +11,7 @@ import orjson
 from actors.messages.market import ProductRules
 from actors.orders import rows, schema
 from actors.orders.positions import Book
-from actors.orders.records import FillRecord, OrderRecord
+from actors.orders.records import ADOPTED, FillRecord, OrderRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class LedgerReads:
     def orders_since(self, since_utc_ns: int) -> list[OrderRecord]:
         """Every working order and every order created or changed at or after ``since_utc_ns``."""
         return self._orders("working=1 OR changed_utc_ns>=? OR created_utc_ns>=?", since_utc_ns, since_utc_ns)
+
+    def adopted_after(self, n: int, symbol: str) -> list[OrderRecord]:
+        """Orders of the symbol that an operator had taken in from the venue after the intent of number ``n``."""
+        return self._orders("n>? AND symbol=? AND correlation_id=?", n, symbol, ADOPTED)
 
     def newest_orders(self, limit: int) -> list[OrderRecord]:
         """The last ``limit`` intents, newest first."""

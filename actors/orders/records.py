@@ -10,6 +10,9 @@ from actors.messages.trading import LedgerOrder, OpenOrder, OrderIntent, OrderSt
 from actors.orders import machine
 from actors.orders.machine import OrderFacts
 
+ADOPTED = "adopted"
+"""Stands in place of a correlation id: the order was taken in because an operator accepted what the venue shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:

@@ -8,12 +8,11 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from actors.clock import NS_PER_S
-from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, PositionProof
+from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
 from actors.messages.health import Lease, TradingState
-from actors.messages.trading import CancelOrder, Protection, QueryKind, Role, VenueAnswer, VenueOrder
-from actors.orders import blind, exits, grid, killing
-from actors.orders.arming import TrackerArming
-from actors.orders.exits import Handover
+from actors.messages.trading import CancelOrder, QueryKind, Role, VenueAnswer, VenueOrder
+from actors.orders import blind, killing
+from actors.orders.flattening import TrackerFlattening
 from actors.orders.killing import Listing, StopKind, StopRun, Verdict
 from actors.orders.ledger import Ledger
 from actors.orders.records import OrderRecord
@@ -39,7 +38,7 @@ OVERTAKEN_NS = 5 * NS_PER_S
 """A lease that still says RUN may have been issued before the stop; later it means that trading was released."""
 
 
-class TrackerStopping(TrackerArming):
+class TrackerStopping(TrackerFlattening):
     """Runs stops; each is persisted, so that a new incarnation goes on with it."""
 
     def __init__(self) -> None:
@@ -50,9 +49,6 @@ class TrackerStopping(TrackerArming):
         self._stray_cancels: dict[str, int] = {}
         self._obeyed = TradingState.HALTED
 
-    def stop_runs(self) -> list[StopRun]:
-        return [StopRun.from_json(body) for body in self.ledger.documents("stops").values()]
-
     # --- what starts a stop ----------------------------------------------------------------------------
 
     def on_lease(self, lease: Lease, sender: object) -> None:
@@ -62,6 +58,7 @@ class TrackerStopping(TrackerArming):
         ):
             return  # an older one arrived late: never widen by it
         self.lease = lease
+        self.hear_release(lease.released_by)
         before, self._obeyed = self._obeyed, lease.state
         killing_now = any(run.kind is StopKind.KILL for run in self.unfinished_stops())
         if lease.state is TradingState.KILLED and before is not TradingState.KILLED and not killing_now:
@@ -75,6 +72,10 @@ class TrackerStopping(TrackerArming):
 
     def on_operator_command(self, command: OperatorCommand, sender: object) -> None:
         kind = _KINDS.get(command.verb)
+        if command.verb is OperatorVerb.RELEASE:
+            self.hear_release(command.request_id)
+            self.tell("admin", self.release_proof(command.request_id))
+            return
         if kind is None:
             self.log.warning("operator_command_ignored", verb=command.verb.value, request=command.request_id)
             return
@@ -103,7 +104,7 @@ class TrackerStopping(TrackerArming):
             )  # fmt: skip
             # The lease may have been quicker: what it had cancelled is this stop's work as well.
             going = [one for one in killing.targets(working, known) if one.facts.cancel_requested]
-            known = replace(known, cancelled=len(going))
+            known = replace(known, cancelled=len(going), released_by=self.overruled_by(known))
             body = known.to_json()
             self.write(lambda ledger: ledger.put_document("stops", request_id, body))
             self._listings.pop(request_id, None)
@@ -144,6 +145,8 @@ class TrackerStopping(TrackerArming):
         """Trading is allowed again: stops are over and protection is armed as usual."""
         latest = self.clock.utc_ns() - OVERTAKEN_NS
         over = [run for run in self.stop_runs() if run.started_utc_ns <= latest and run.over_in(state)]
+        self.withdraw([run for run in over if run.flatten and not run.complete and not run.released_by], "resumed")
+        over = [run for run in over if run.concluded or not run.flatten or run.complete]
 
         def work(ledger: Ledger) -> None:
             for run in over:
@@ -189,6 +192,7 @@ class TrackerStopping(TrackerArming):
 
     def push_stops(self) -> None:
         """Move every unfinished stop ahead; called by the sweep and when orders changed."""
+        self.conclude_released()
         for run in self.unfinished_stops():
             self.push_stop(run)
 
@@ -199,7 +203,7 @@ class TrackerStopping(TrackerArming):
         if run.complete:
             self._tell(run, Verdict(True, 0, ()))
             return
-        unsold = self._flatten(run) if run.flatten else []
+        unsold = self.flatten(run) if run.flatten and not self.overruled_by(run) else []
         verdict = self._verdict(run, unsold)
         if self._blocking(run):
             self._listings.pop(run.request_id, None)  # what was listed before the last order ended proves nothing
@@ -233,36 +237,6 @@ class TrackerStopping(TrackerArming):
 
     def _blocking(self, run: StopRun) -> bool:
         return killing.judge(run, self.ledger.working(), (), 0.0, ()).unproven > 0
-
-    def _flatten(self, run: StopRun) -> list[tuple[str, Decimal]]:
-        """Sell every own position by the hand-over; returns what is not sold yet."""
-        unsold = []
-        for book in self.ledger.books():
-            if book.quantity <= 0 or not self.traded(book.symbol) or not run.concerns(book.symbol):
-                continue
-            status = self.judge(book.symbol).status
-            handover = self.handover(book.symbol)
-            if status is Protection.DUST and handover is None:
-                continue
-            unsold.append((book.symbol, book.quantity))
-            wanted = Handover(book.symbol, exits.FLATTEN, f"flatten:{run.request_id}")
-            if handover is None:
-                if self.proven and self.sellable(book.symbol):
-                    self.start_exit(wanted)
-            elif handover.reason in (exits.STRATEGY, exits.MAX_HOLD):
-                taken = replace(wanted, sell_id=handover.sell_id)
-                body, symbol = taken.to_json(), book.symbol
-                self.write(lambda ledger, s=symbol, b=body: ledger.put_document("handovers", s, b))  # type: ignore[misc]
-                self.tend(book.symbol)
-        return unsold
-
-    def sellable(self, symbol: str) -> bool:
-        """Whether the product's mode takes an exit at all: its stop is not cancelled for a sale that cannot be."""
-        rules = self.rules.get(symbol)
-        if rules is None or grid.takes_exits(rules):
-            return True  # without rules the hand-over itself waits for them
-        self.ask_rules()
-        return False
 
     def _look(self, run: StopRun) -> None:
         """Ask for the two listings that make one look: soon after one that found something open, and the visibility
@@ -366,23 +340,10 @@ class TrackerStopping(TrackerArming):
             still_open=verdict.still_open,
             positions=self.position_proofs(),
             text=text,
+            ended=self.left_by_release(run),
         )
         self.tell("admin", proof)
 
     def tell_flatten(self, run: StopRun, verdict: Verdict) -> None:
         """How the flatten of one symbol stands; the layer that takes requests answers it."""
         raise NotImplementedError
-
-    def position_proofs(self) -> tuple[PositionProof, ...]:
-        """How every own position stands, from the venue's orders."""
-        proofs = []
-        for book in self.ledger.books():
-            if book.quantity <= 0:
-                continue
-            judgement = self.judge(book.symbol)
-            at = self.levels_of(book.symbol)
-            stop = None if at is None else str(at.stop)
-            proofs.append(
-                PositionProof(book.symbol, str(book.quantity), judgement.status.value, stop, str(judgement.covered))
-            )
-        return tuple(proofs)

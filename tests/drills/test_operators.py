@@ -150,12 +150,17 @@ FLATTEN = ("flatten", "BTC-USD", "--reason", "drill")
 def test_protect_arms_and_proves_and_flatten_sells_in_every_state(trading: Trading) -> None:
     for words in ((), REDUCE, HALT, KILL):
         trading.busy()
+        said = trading.say(*words) if words else {"positions": []}
         if words:
-            assert trading.say(*words)["complete"] is True
+            assert said["complete"] is True
             trading.check(words)
         proof = trading.say("protect", "BTC-USD")["details"]
         (stop,) = trading.open("SELL", "BTC-USD")
         (terms,) = stop["order_configuration"].values()
+        for told in [one for one in said["positions"] if one["symbol"] == "BTC-USD"]:
+            assert (told["stop_price"], told["open_protection_size"], told["stops"]) == (
+                terms["stop_trigger_price"], terms["base_size"], 1,
+            )  # fmt: skip
         assert proof["protection"] == "PROTECTED"
         assert Decimal(proof["quantity"]) == Decimal(proof["covered"]) == trading.owned("BTC-USD")
         assert (proof["stop_price"], proof["orders"]) == (terms["stop_trigger_price"], stop["order_id"])
@@ -266,6 +271,42 @@ def _lose(trading: Trading, how: str, symbol: str) -> str:
         return str(found[0]["client_order_id"]) if found else ""
 
     return str(wait_for(unknown, f"an UNKNOWN order\n{trading.daemon.tail(15)}", 60, 0.2))
+
+
+def test_a_release_ends_a_flatten_that_could_not_sell_whoever_dies_before_it_is_heard(trading: Trading) -> None:
+    """The operator's newest word wins: what the product's mode kept from being sold stays, with its stop."""
+    trading.busy()
+    trading.venue.fault("product_mode", symbol="BTC-USD", mode="cancel_only")
+    trading.daemon.wait_status(
+        lambda s: any(b["name"] == "product_mode" and b["is_open"] for b in s["breakers"]), "the mode to be known", 40
+    )
+    owned = trading.owned("BTC-USD")
+    killing = trading.begin(*KILL, "--flatten")
+    wait_for(lambda: trading.owned("ETH-USD") == 0, "ETH to be sold", 40)
+    tracker = trading.daemon.actor("tracker")["pid"]
+    os.kill(tracker, signal.SIGSTOP)
+    releasing = trading.begin("release", "--reason", "drill")
+    trading.daemon.wait_status(lambda s: not s["operator"]["latched"], "the release to be kept", 20)
+    os.kill(tracker, signal.SIGKILL)
+    released = trading.end(releasing)
+    assert released["state"] == "HALTED"
+    assert f"left unsold: {owned.normalize():f} BTC-USD" in released["text"]
+    out, _ = killing.communicate(timeout=60)
+    assert killing.returncode == 1, out
+    assert "left unsold" in json.loads(out)["error"]
+
+    trading.daemon.kill()
+    trading.venue.clear_faults()
+    trading.daemon.start()
+    trading.daemon.wait_status(
+        lambda s: s["ready"] and not any(b["name"] == "product_mode" and b["is_open"] for b in s["breakers"]),
+        "the product to be traded again",
+        60,
+    )
+    proof = trading.say("protect", "BTC-USD")["details"]
+    assert (proof["protection"], Decimal(proof["quantity"])) == ("PROTECTED", owned)
+    assert trading.owned("BTC-USD") == owned, "sold although it was released"
+    assert_books_agree(trading.daemon, trading.venue)
 
 
 def test_an_order_of_our_family_by_another_host_halts_and_is_left_alone(trading: Trading) -> None:

@@ -65,7 +65,7 @@ class Daemon:
             epoch=epoch,
         ).start()
         self.clock = self.harness.clock
-        self.incarnation, self.orders = incarnation, 0
+        self.incarnation, self.orders, self.said = incarnation, 0, ""
         self.incarnations = dict.fromkeys((*PARTS, "alerts"), 1)
         self.silent: set[str] = set()
         self.modes: dict[str, dict[str, object]] = {"BTC-USD": {}, "ETH-USD": {}}
@@ -119,7 +119,8 @@ class Daemon:
 
     def order(self, verb: OperatorVerb, reason: str = "drill", operator: str = "ada") -> StateChanged:
         self.orders += 1
-        self.harness.deliver(OperatorCommand(f"r-{self.incarnation}-{self.orders}", verb, reason, operator))
+        self.said = f"op-1-{self.incarnation}-{self.orders}"
+        self.harness.deliver(OperatorCommand(self.said, verb, reason, operator))
         return self.harness.take("admin", StateChanged)[-1]  # type: ignore[return-value]
 
     def signal(self, breaker: BreakerName, scope: str, *, tripped: bool = True, by: str = "risk") -> None:
@@ -484,6 +485,19 @@ def test_kill_creates_the_latch_leases_killed_and_holds_over_restarts_until_rele
     assert not (tmp_path / "KILL").exists()
     successor.run(1)
     assert successor.lease.state is HALTED  # released is not resumed
+    third = Daemon(tmp_path, clock=daemon.clock, incarnation=3)
+    third.run(1)
+    told = [daemon.lease.released_by, successor.lease.released_by, third.lease.released_by]
+    assert told == ["", successor.said, successor.said], "every lease says who released, over restarts"
+
+
+def test_a_release_that_is_not_durable_ends_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.order(OperatorVerb.KILL)
+    daemon.harness.actor._desk._store._db.close()
+    assert not daemon.order(OperatorVerb.RELEASE).accepted
+    daemon.run(1)
+    assert (daemon.lease.state, daemon.lease.released_by) == (KILLED, "")
+    assert (tmp_path / "KILL").exists()
 
 
 def test_a_kill_file_is_seen_within_one_tick(daemon: Daemon, tmp_path: Path) -> None:

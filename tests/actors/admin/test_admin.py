@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from actors.admin.actor import PROOF_S, AdminActor
+from actors.admin.actor import PROOF_S, RELEASED_S, AdminActor
 from actors.admin.door import Visit
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb, PositionProof, StateChanged
 from actors.messages.health import Lease, TradingState
@@ -178,3 +178,37 @@ def test_a_full_disk_refuses_what_permits_and_nothing_that_reduces_risk(
         visit(harness, verb=verb, reason="drill")
     told = [str(command.verb) for command in harness.sent["watchdog"] if isinstance(command, OperatorCommand)]
     assert told == ["halt", "reduce", "kill"]
+
+
+def test_a_release_says_what_it_left_unsold(harness: ActorHarness) -> None:
+    guest = visit(harness, verb="release", reason="drill")
+    assert harness.sent["tracker"] == [], "the tracker hears of it when it is kept"
+    command = accept(harness, TradingState.HALTED)
+    assert harness.take("tracker", OperatorCommand) == [command]
+    harness.deliver(CancelProof(command.request_id, False, 0, 1, (), (), "a sale is under way: BTC-USD"))
+    harness.advance(1.1)
+    assert harness.take("tracker", OperatorCommand) == [command], "asked until its last sale is over"
+    position = PositionProof("BTC-USD", "0.5", "PROTECTED", "60000", "0.5")
+    harness.deliver(CancelProof(command.request_id, True, 0, 0, (), (position,), "left unsold: 0.5 BTC-USD"))
+    answer = answers(guest)[-1]
+    assert (answer["ok"], answer["state"], answer["text"]) == (True, "HALTED", "left unsold: 0.5 BTC-USD")
+    assert answer["positions"][0]["protection"] == "PROTECTED"  # type: ignore[index]
+
+
+def test_a_release_holds_without_the_tracker_and_says_so(harness: ActorHarness) -> None:
+    harness.remove_peer("tracker")
+    guest = visit(harness, verb="release", reason="drill")
+    accept(harness, TradingState.HALTED)
+    harness.advance(RELEASED_S + 1)
+    (answer,) = answers(guest)
+    assert answer["ok"] is True
+    assert "ends when it is back" in str(answer["text"])
+
+
+def test_a_kill_whose_flatten_was_ended_by_a_release_is_not_done(harness: ActorHarness) -> None:
+    guest = visit(harness, verb="kill", reason="drill", flatten=True)
+    command = accept(harness)
+    ended = CancelProof(command.request_id, False, 1, 1, (), (), "1 unproven", ended="left unsold: 0.5 BTC-USD")
+    harness.deliver(ended)
+    answer = answers(guest)[-1]
+    assert (answer["ok"], answer["error"]) == (False, "left unsold: 0.5 BTC-USD")

@@ -29,6 +29,7 @@ class Desk:
         self.epoch = 1
         self.lease_sequence = 0
         self.state = TradingState.RUN
+        self.released_by = ""
         self.proposals = 0
         self.harness = self._make()
         self.venue = Venue(self.harness)
@@ -76,7 +77,7 @@ class Desk:
         self.state = state or self.state
         self.lease_sequence += 1
         now = self.clock.boot_ns()
-        self.harness.deliver(Lease(self.epoch, 1, self.lease_sequence, now, self.state, (), ()))
+        self.harness.deliver(Lease(self.epoch, 1, self.lease_sequence, now, self.state, (), (), self.released_by))
 
     def quote(self, symbol: str, bid: str | None = None) -> None:
         if bid is not None:

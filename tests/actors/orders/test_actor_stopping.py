@@ -209,3 +209,26 @@ def test_an_order_the_ledger_lacks_is_cancelled_by_its_venue_id_and_the_next_loo
     desk.pass_time(4.0)  # three looks a whole visibility delay apart would need longer
     assert desk.venue.orders["v-stray"].status == "CANCELLED"
     assert proofs(desk)[-1].complete
+
+
+def test_the_proof_shows_the_stop_that_rests_at_the_venue_and_none_when_nothing_covers(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1")
+    desk.pass_time(1)
+
+    def stands() -> tuple[str | None, str, int]:
+        (proof,) = desk.tracker.position_proofs()
+        return proof.stop_price, proof.open_protection_size, proof.stops
+
+    assert stands() == ("95.00", "1", 1)
+    desk.buy("2", plan_stop=Decimal("97.00"))  # now planned for all of it, yet the first stop rests where it is
+    desk.pass_time(2)
+    assert stands() == ("95.00", "3", 2), "the lowest of both"
+    first, second = desk.venue.open()
+    desk.venue.orders[second.order_id] = replace(second, stop_price=Decimal("91.00"))  # moved by the account's owner
+    desk.pass_time(5)
+    assert stands() == ("91.00", "3", 2)
+    desk.lease(TradingState.KILLED)
+    desk.harness.deliver(command(cancel_all=True))
+    desk.pass_time(8)
+    assert stands() == (None, "0", 0)
