@@ -92,6 +92,8 @@ def _money(found: Mapping[str, object]) -> Iterable[str]:
     orders = _map(_map(found.get("orders")).get("open"))
     yield ""
     yield "open orders: " + (", ".join(f"{role} {len(_items(o))}" for role, o in orders.items()) or "none")
+    for o in _maps(_map(found.get("orders")).get("unknown")):
+        yield f"  UNKNOWN {o['client_order_id']}: {o['side']} {o['size']} {o['symbol']}, for {o['age_s']} s"
     for p in _maps(found.get("positions")):
         yield (
             f"  {p['symbol']}: {p['quantity']} at {p['average_cost']}, {p['protection']}, "

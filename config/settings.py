@@ -30,6 +30,10 @@ from config.sections.strategist import StrategistSettings
 from config.sections.venue import VenueSettings
 from config.sections.watchdog import SupervisionSettings, WatchdogSettings
 
+UNKNOWN_MARGIN_S = 20.0
+"""The proof that a lost order is absent takes this much beyond the token's life and the visibility delay: it is lost
+only after ``orders.submit_timeout_s``, a living gateway may send until then, and two listings have to be asked for."""
+
 Mode = Literal["demo", "dry_run", "paper", "live"]
 DEFAULT_FOLDER = Path(__file__).parent
 FILES: Mapping[str, tuple[str, ...]] = {
@@ -102,6 +106,13 @@ class Settings(Section):
                 f"it must be at least twice strategist.cycle_s ({self.strategist.cycle_s:g}), or 0"
             )
         check_silence(self.watchdog, self.supervision, (*WORKERS, *self.guard_groups()))
+        proven_s = self.venue.jwt_life_s + self.venue.visibility_delay_s + UNKNOWN_MARGIN_S
+        if self.orders.unknown_latch_s <= proven_s:
+            raise ValueError(
+                f"orders.unknown_latch_s ({self.orders.unknown_latch_s:g}) would latch before a lost order can be "
+                f"proven absent: it must be above venue.jwt_life_s ({self.venue.jwt_life_s:g}) + "
+                f"venue.visibility_delay_s ({self.venue.visibility_delay_s:g}) + {UNKNOWN_MARGIN_S:g}"
+            )
         return self
 
     @property

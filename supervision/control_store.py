@@ -181,10 +181,6 @@ class ControlStore:
                 ],
             )
 
-    def read_released_by(self) -> str:
-        """The request id of the newest release; empty before the first. Raises ``sqlite3.Error``."""
-        return self.read_meta("released_by") or ""
-
     def write_standing(self, standing: OperatorStanding) -> None:
         self._write_standing(standing)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from actors.clock import NS_PER_S, to_rfc3339
 from actors.messages.health import TreeReport
 from actors.messages.market import FeedHealth
-from actors.messages.trading import GatewayReport, PortfolioSnapshot, ReconcileReport, RiskReport
+from actors.messages.trading import GatewayReport, OrderState, PortfolioSnapshot, ReconcileReport, RiskReport
 
 Json = dict[str, object]
 
@@ -105,8 +105,25 @@ def show_feed(said: tuple[FeedHealth, int] | None, now: int) -> Json | None:
     }
 
 
-def show_orders(said: tuple[PortfolioSnapshot, int] | None) -> Json | None:
-    """Open orders by role, and counts by state."""
+def show_unknown(said: tuple[PortfolioSnapshot, int] | None, utc_ns: int) -> list[Json]:
+    """Orders of which nobody knows what became of them, the oldest first; ages in seconds since the intent."""
+    if said is None:
+        return []
+    unknown = [order for order in said[0].open_orders if order.state is OrderState.UNKNOWN]
+    return [
+        {
+            "client_order_id": order.client_order_id,
+            "symbol": order.symbol,
+            "side": str(order.side),
+            "size": as_text(order.base_size),
+            "age_s": round((utc_ns - order.created_utc_ns) / NS_PER_S),
+        }
+        for order in sorted(unknown, key=lambda one: one.created_utc_ns)
+    ]
+
+
+def show_orders(said: tuple[PortfolioSnapshot, int] | None, utc_ns: int) -> Json | None:
+    """Open orders by role, those UNKNOWN with their ages, and counts by state."""
     if said is None:
         return None
     by_role: dict[str, list[Json]] = {}
@@ -129,6 +146,7 @@ def show_orders(said: tuple[PortfolioSnapshot, int] | None) -> Json | None:
     return {
         "ready": said[0].ready,
         "open": by_role,
+        "unknown": show_unknown(said, utc_ns),
         "unknown_symbols": list(said[0].unknown_symbols),
         "by_state": [{"state": s, "role": r, "count": n} for s, r, n in said[0].orders_by_state],
     }

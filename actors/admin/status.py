@@ -15,6 +15,7 @@ from actors.admin.reported import (
     show_gateway,
     show_orders,
     show_reconcile,
+    show_unknown,
 )
 from actors.clock import NS_PER_S, to_rfc3339
 from actors.messages.control import ControlReport
@@ -83,7 +84,7 @@ def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int)
     state = known.lease.state if known.lease and lease_fresh else TradingState.HALTED
     reasons = list(known.lease.reasons) if known.lease and lease_fresh else ["no fresh lease from the watchdog"]
     breakers = _breakers(known.control)
-    problems = _problems(known, actors, breakers, state, reasons, now_boot_ns)
+    problems = _problems(known, actors, breakers, state, reasons, now_boot_ns, utc_ns)
     return {
         "mode": identity.mode,
         "simulated": identity.mode != "live",
@@ -106,7 +107,7 @@ def make_status(known: Known, identity: Identity, now_boot_ns: int, utc_ns: int)
         "breakers": breakers,
         "operator": _operator(known.control),
         "feed": show_feed(known.feed, now_boot_ns),
-        "orders": show_orders(known.portfolio),
+        "orders": show_orders(known.portfolio, utc_ns),
         "positions": _positions(known, now_boot_ns),
         "pnl": _pnl(known),
         "exposure": show_exposure(known.risk),
@@ -131,7 +132,8 @@ def _up(known: Known) -> bool:
 
 
 def _problems(
-    known: Known, actors: list[Json], breakers: list[Json], state: TradingState, reasons: list[str], now: int
+    known: Known, actors: list[Json], breakers: list[Json], state: TradingState, reasons: list[str], now: int,
+    utc_ns: int,
 ) -> list[str]:
     found = []
     if state is not TradingState.RUN:
@@ -149,6 +151,8 @@ def _problems(
     found += [f"{flow.text}, unexplained: run.py flows accept --reason" for flow in flows]
     if known.risk is not None and "state_store" in known.risk[0].unavailable:
         found.append("risk.db cannot be used: entries are refused, see the alert risk_state")
+    for one in show_unknown(known.portfolio, utc_ns):
+        found.append(f"{one['client_order_id']} is UNKNOWN for {one['age_s']} s: {one['symbol']} takes no entry")
     naked = [p["symbol"] for p in _positions(known, now) if p["protection"] == "NAKED"]
     found += [f"{symbol} is NAKED (run.py protect {symbol}, if it lasts)" for symbol in naked]
     return found

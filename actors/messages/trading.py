@@ -372,6 +372,8 @@ class OpenOrder:
     limit_price: Decimal
     stop_price: Decimal | None
     since_utc_ns: int
+    """Last change of state or filled size."""
+    created_utc_ns: int = 0
 
     @property
     def remaining(self) -> Decimal:

@@ -32,7 +32,7 @@ from actors.orders.booking import Booked
 from actors.orders.ledger import Ledger
 from actors.orders.records import FillRecord, OrderRecord
 from actors.orders.stopping import MARGIN_NS, TrackerStopping
-from actors.orders.unknowns import EgressProof
+from actors.orders.unknowns import EgressProof, Search
 from actors.orders.wire import PRIORITY_PROTECT, PRIORITY_READ, PRIORITY_UNKNOWN, Question
 
 SOON_S = 0.25
@@ -124,18 +124,26 @@ class TrackerFacts(TrackerStopping):
         for name in [name for name in self.wire.searches if (one := self.ledger.order(name)) and one.symbol == symbol]:
             record = self.ledger.order(name)
             if record is not None and record.state is not OrderState.UNKNOWN:
-                self._found(name, symbol)
+                self._found(record)
         self.changed()
         if self.lease is not None:
             self.obey()
         self.tend(symbol)
         self.push_stops()
 
-    def _found(self, client_order_id: str, symbol: str) -> None:
-        del self.wire.searches[client_order_id]
-        self.log.info("unknown_resolved", order=client_order_id)
+    def _found(self, record: OrderRecord) -> None:
+        """It is known what became of an UNKNOWN order; whoever was paged hears it."""
+        search, symbol = self.wire.searches.pop(record.id), record.symbol
+        self.log.info("unknown_resolved", order=record.id, state=record.state.value)
+        if search.paged or self.unknown_for_s(search) >= self.settings.orders.unknown_page_s:
+            became = f"{record.state.value} {record.reason}".strip()
+            text = f"{record.id} ({record.side.value} {symbol}) is resolved: {became}"
+            self.alert(Severity.INFO, f"unknown:{record.id}", text, record.intent.correlation_id)
         if not any(one.state is OrderState.UNKNOWN for one in self.ledger.working(symbol)):
             self.untrip(BreakerName.UNKNOWN_AGE, symbol, "every order is known")
+
+    def unknown_for_s(self, search: Search) -> float:
+        return (self.clock.boot_ns() - search.since_boot_ns) / NS_PER_S
 
     # --- the gateway's answers -------------------------------------------------------------------------
 
@@ -346,6 +354,9 @@ class TrackerFacts(TrackerStopping):
         if record.facts.outcome is None and proof.never_sent(record, holder_gone=self._holder_gone(record)):
             self.log.info("never_sent", order=record.id, cause=cause)
             self.note_not_sent(record.id, "never_sent")
+            known = self.ledger.order(record.id)
+            if known is not None and known.state is not OrderState.UNKNOWN and known.id in self.wire.searches:
+                self._found(known)
             self.report_timing(record, 0)
         else:
             still = 0.0 if self._holder_gone(record) else self._gateway_patience_s
@@ -358,7 +369,8 @@ class TrackerFacts(TrackerStopping):
         return gateway is not None and gateway.incarnation > record.gateway_incarnation
 
     def sweep_unknown(self, record: OrderRecord) -> None:
-        """Query by client id with growing waits; page when it takes too long."""
+        """Query by client id with growing waits. From one age on it is paged; the breaker that waits for an operator
+        comes only when the proof, which takes about two minutes, has not."""
         now = self.clock.boot_ns()
         search = self.wire.searches.get(record.id)
         if search is None:
@@ -367,12 +379,17 @@ class TrackerFacts(TrackerStopping):
             search = self.wire.searches[record.id] = self.new_search(record, now + patience_ns)
         if record.facts.outcome is None and not search.queries:
             self.lose_or_clear(record, "search")
-        age_s = (now - search.since_boot_ns) / NS_PER_S
-        if age_s >= self.settings.orders.unknown_page_s and not search.paged:
+        search = self.wire.searches.get(record.id)
+        if search is None:
+            return  # it was never sent
+        age_s, limits = self.unknown_for_s(search), self.settings.orders
+        if age_s >= limits.unknown_page_s and not search.paged:
             self.wire.searches[record.id] = search = replace(search, paged=True)
             text = f"{record.id} ({record.side.value} {record.symbol}) has been UNKNOWN for {age_s:.0f} s"
-            self.trip(BreakerName.UNKNOWN_AGE, record.symbol, f"{record.id} is UNKNOWN")
             self.alert(Severity.PAGE, f"unknown:{record.id}", text, record.intent.correlation_id)
+        if age_s >= limits.unknown_latch_s and not search.latched:
+            self.wire.searches[record.id] = search = replace(search, latched=True)
+            self.trip(BreakerName.UNKNOWN_AGE, record.symbol, f"{record.id} is UNKNOWN")
         if now >= search.next_boot_ns:
             self._query_unknown(record)
 

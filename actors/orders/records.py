@@ -80,6 +80,7 @@ class OrderRecord:
             limit_price=intent.limit_price,
             stop_price=intent.stop_price,
             since_utc_ns=self.changed_utc_ns,
+            created_utc_ns=intent.created_utc_ns,
         )
 
     def as_ledger_order(self) -> LedgerOrder:

@@ -37,6 +37,7 @@ class Search:
     """When the listings that count as proof were asked for."""
     fills_clear: bool = False
     paged: bool = False
+    latched: bool = False
 
     def queried(self, now_boot_ns: int, interval_s: float, jwt_life_s: float, visibility_s: float) -> Search:
         """A query went out: the waits grow, and begin anew when proof becomes possible, which no wait oversleeps."""

@@ -191,7 +191,6 @@ class TrackerWire(TrackerCore):
                 ledger.change_order(record, record.updated(facts, self.clock.utc_ns(), reason), reason)
 
         self.write(work)
-        self.wire.searches.pop(client_order_id, None)
         self.changed()
 
     def note_lost(self, record: OrderRecord, cause: str, *, may_still_send_s: float) -> None:

@@ -18,6 +18,10 @@ class OrderSettings(Section):
     below the last accepted mid than this, but an operator's flatten below the book of now. stop_trigger_grace_s: for a
     stop that triggered and did not fill, and for one that did not trigger with the whole market below it. poll_s: open
     orders and fills are read this often while anything works. rules_s: product rules are read this often.
+
+    unknown_page_s: an order whose fate is not known is paged from this age on, counted from its intent.
+    unknown_latch_s: from this age on it latches the breaker ``unknown_age``; later than a lost order can be proven
+    absent (``venue.jwt_life_s``, ``venue.visibility_delay_s`` and 20 s), so that the usual one needs nobody.
     """
 
     family: str = Field(default="td", pattern=r"^[a-z][a-z0-9]{0,7}$")
@@ -27,6 +31,7 @@ class OrderSettings(Section):
     cancel_timeout_s: float = Field(default=5.0, gt=0, le=60)
     unknown_query_s: float = Field(default=1.0, gt=0, le=60)
     unknown_page_s: float = Field(default=60.0, gt=0)
+    unknown_latch_s: float = Field(default=300.0, gt=0, le=3600)
     stop_trigger_grace_s: float = Field(default=3.0, gt=0, le=60)
     stop_limit_gap_bps: Money = Field(default=Decimal(200), gt=0, le=5000)
     exit_ladder_bps: tuple[Money, ...] = (Decimal(100), Decimal(300), Decimal(1000))

@@ -27,9 +27,15 @@ def tripped(daemon: Daemon, name: str, seconds: float = 60) -> None:
 
 
 def trip_by_trading(one: Daemon, venue: Venue, go: Path) -> None:
-    """repeated_execution, unknown_age, rejections, the losses: in this order, each stops a part of the next."""
+    """unknown_age, repeated_execution, rejections, the losses: in this order, each stops a part of the next."""
+    one.wait_status(lambda s: [o["symbol"] for o in s["orders"]["unknown"]] == ["ETH-USD"], "an UNKNOWN order", 60)
+    # A venue that shows no order proves no absence, so this one needs an operator.
+    venue.fault("status", status=503, seconds=120, match={"path": "/orders/historical", "method": "GET"})
+    tripped(one, "unknown_age", 90)
+    (lost,) = (one.status() or {})["orders"]["unknown"]
+    assert lost["age_s"] >= 28, "an order that can still be proven needs no operator"
+    venue.clear_faults()
     tripped(one, "repeated_execution")
-    tripped(one, "unknown_age")
     one.wait_status(
         lambda s: [p["protection"] for p in s["positions"] if p["symbol"] == "SOL-USD"] == ["PROTECTED"], "SOL held"
     )
@@ -81,7 +87,8 @@ def test_every_breaker_tripped_for_real_outlives_the_daemon_and_its_owner(
             "max_drawdown_pct": "0.3",
         },
         gateway={"rejections_trip": 2, "rejections_quiet_s": 600, "auth_trip_s": 1},
-        orders={"unknown_page_s": 2},
+        venue={"jwt_life_s": 5},
+        orders={"unknown_page_s": 2, "unknown_latch_s": 28},
         **CALM,
     )
     venue.fault("cut_before_booking", count=1, match={"symbol": "ETH-USD", "method": "POST"})

@@ -26,7 +26,7 @@ CHURN = {
     "risk": {"cooldown_symbol_s": 1, "max_orders_per_minute": 200, "repeat_limit": 1000, "losing_streak": 1000},
     "capital": {"allotted": "5000", "max_order": "100"},
     "watchdog": {"half_open_s": 1, "probe_s": 1, "hold_max_s": 2},
-    # A fault may hit a create: its absence has to be proven before the page for its age latches the symbol.
+    # A fault may hit a create: proving its absence takes this long, and its symbol takes no entry meanwhile.
     "venue": {"jwt_life_s": 5},
 }
 

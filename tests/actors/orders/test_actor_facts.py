@@ -11,7 +11,7 @@ import pytest
 
 from actors.messages.base import Stamp
 from actors.messages.delivery import Undelivered
-from actors.messages.health import Alert, BreakerName, BreakerSignal
+from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import UserChannelReset, UserOrderEvent
 from actors.messages.trading import (
     CancelOrder,
@@ -163,14 +163,40 @@ def test_a_command_that_may_be_lost_is_unknown_unless_surely_not_handled(desk: D
     assert desk.states() == [f"entry {state}"]
 
 
-def test_an_order_unknown_for_too_long_is_paged_and_trips_its_symbol(desk: Desk) -> None:
+def told_of_unknown(desk: Desk) -> list[Severity]:
+    return [one.severity for one in desk.sent("alerts", Alert) if one.key == "unknown:td-a-1-e-1"]  # type: ignore[attr-defined]
+
+
+def test_a_lost_order_is_paged_takes_entries_from_its_symbol_and_ends_without_an_operator(desk: Desk) -> None:
+    desk.venue.mute = {"lost"}
+    desk.approve()
+    desk.pass_time(58, 1.0)
+    assert told_of_unknown(desk) == []
+    desk.pass_time(12, 1.0)
+    assert told_of_unknown(desk) == [Severity.PAGE]
+    desk.venue.mute = set()
+    desk.approve()
+    assert [one.code for one in desk.sent("risk", Refusal)] == ["unknown_order"]  # type: ignore[attr-defined]
+    desk.pass_time(75, 1.0)
+    assert desk.states() == ["entry REJECTED"]
+    assert told_of_unknown(desk) == [Severity.PAGE, Severity.INFO]
+    assert not [one for one in breakers(desk) if one[0] == "unknown_age"], "nobody has to resume"
+    desk.buy("1")
+    assert desk.position() is not None
+
+
+def test_an_order_unknown_for_too_long_latches_its_symbol(desk: Desk) -> None:
     desk.venue.mute = {"lost", "query"}
     desk.approve()
-    desk.pass_time(70, 1.0)
+    desk.pass_time(295, 1.0)
+    assert told_of_unknown(desk) == [Severity.PAGE]
+    assert ("unknown_age", "BTC-USD", True) not in breakers(desk)
+    desk.pass_time(15, 1.0)
     assert ("unknown_age", "BTC-USD", True) in breakers(desk)
     desk.venue.mute = {"lost"}
     desk.pass_time(140, 1.0)
     assert ("unknown_age", "BTC-USD", False) in breakers(desk)
+    assert told_of_unknown(desk) == [Severity.PAGE, Severity.INFO]
     assert BreakerName.UNKNOWN_AGE.value == "unknown_age"
 
 
@@ -180,12 +206,17 @@ def test_an_order_stays_unknown_and_pages_although_the_daemon_keeps_dying(desk: 
     desk.settle()
     for _ in range(4):
         desk.pass_time(14, 1.0)
-        assert ("unknown_age", "BTC-USD", True) not in breakers(desk)
+        assert told_of_unknown(desk) == []
         desk.restart(new_daemon=True)
     assert desk.states() == ["entry UNKNOWN"]
     desk.pass_time(6, 1.0)
+    assert told_of_unknown(desk) == [Severity.PAGE]
+    for _ in range(3):
+        desk.pass_time(75, 1.0)
+        assert ("unknown_age", "BTC-USD", True) not in breakers(desk)
+        desk.restart(new_daemon=True)
+    desk.pass_time(25, 1.0)
     assert ("unknown_age", "BTC-USD", True) in breakers(desk)
-    assert "unknown:td-a-1-e-1" in [one.key for one in desk.sent("alerts", Alert)]
 
 
 def test_the_search_for_an_unknown_asks_ever_more_rarely(desk: Desk) -> None:

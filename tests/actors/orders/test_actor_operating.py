@@ -75,7 +75,7 @@ def unknown(desk: Desk, seconds: float = 150.0, *, arrives: bool = False, **chan
 
 
 def test_an_order_resolved_as_absent_frees_its_symbol_and_stays_so_over_a_restart(desk: Desk) -> None:
-    name = unknown(desk)
+    name = unknown(desk, 310.0)
     assert ("unknown_age", True) in breakers(desk)
     answer = ask(desk, Verb.RESOLVE, name, **{"as": "absent"})
     assert (answer.done, answer.ok) == (True, True)

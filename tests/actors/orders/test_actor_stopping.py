@@ -224,7 +224,7 @@ def test_the_proof_shows_the_stop_that_rests_at_the_venue_and_none_when_nothing_
     desk.buy("2", plan_stop=Decimal("97.00"))  # now planned for all of it, yet the first stop rests where it is
     desk.pass_time(2)
     assert stands() == ("95.00", "3", 2), "the lowest of both"
-    first, second = desk.venue.open()
+    _, second = desk.venue.open()
     desk.venue.orders[second.order_id] = replace(second, stop_price=Decimal("91.00"))  # moved by the account's owner
     desk.pass_time(5)
     assert stands() == ("91.00", "3", 2)
