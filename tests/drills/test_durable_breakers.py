@@ -50,7 +50,7 @@ def trip_by_trading(one: Daemon, venue: Venue, go: Path) -> None:
 
 def trip_by_the_world(one: Daemon, venue: Venue) -> None:
     """auth and reconcile by a venue that refuses and hides, egress and ledger_write by a file that is gone a while."""
-    venue.fault("status", status=401, seconds=6)
+    venue.fault("status", status=401, seconds=60)
     tripped(one, "auth")
     venue.clear_faults()
     venue.fault("orders_invisible_for", visible_after_s=3600)
