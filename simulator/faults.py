@@ -40,6 +40,7 @@ KINDS: dict[str, str] = {
     "orders_invisible_for": "list_orders leaves an order out for visible_after_s after create",
     "order_vanishes": "an open order is lost: off the book, in no answer, its hold freed, no event",
     "order_returns": "a lost order is back where it was, as soon as the wallet has what it holds",
+    "fill_rewritten": "a fill is listed otherwise than before: field (size, price or commission) is add more",
     "duplicate_client_order_id": "a known client id is refused with DUPLICATE_CLIENT_ORDER_ID",
     "cancel_but_filled": "a cancel is taken, then the order fills",
     # account and product
@@ -55,7 +56,7 @@ STATES = frozenset(
     {
         "stall", "refuse_connect", "client_id", "heartbeat_string", "huge_snapshot", "get_order_404_for",
         "orders_invisible_for", "duplicate_client_order_id", "zero_balances", "product_mode", "clock_skew",
-        "fee_tier", "can_transfer",
+        "fill_rewritten", "fee_tier", "can_transfer",
     }
 )
 

@@ -207,4 +207,11 @@ class OrderDesk:
         found = queries.select_fills(self._venue.engine.fills, query)
         shifts = self._venue.engine.rules.pages_shift
         rows, cursor = queries.page(found, query, 100, lambda fill: fill.fill_id, shifts=shifts)
-        return {"fills": [render_fill(fill) for fill in rows], "cursor": cursor}
+        return {"fills": [self._told(render_fill(fill)) for fill in rows], "cursor": cursor}
+
+    def _told(self, fill: Json) -> Json:
+        fault = self._venue.faults.strike("fill_rewritten", symbol=str(fill["product_id"]))
+        if fault is None:
+            return fill
+        name = fault.word("field", "size")
+        return fill | {name: text(Decimal(str(fill[name])) + Decimal(fault.word("add", "0.00000001")))}

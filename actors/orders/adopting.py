@@ -44,7 +44,7 @@ def adopt(ledger: Ledger, command: AdoptVenue, identity: Identity, now_utc_ns: i
             adopted.append(_adopt_order(ledger, view, identity, now_utc_ns, booked))
     for fill in command.fills:
         if fill.trade_type in ADJUSTMENTS:
-            _keep_adjustment(ledger, fill)
+            _keep_adjustment(ledger, fill, booked)
         else:
             booking.take_fill(ledger, fill, now_utc_ns, booked)
     adjusted = [_book_adjustment(ledger, kind, fill, booked) for kind, fill in ledger.unbooked()]
@@ -121,9 +121,9 @@ def effect(trade_type: str, side: Side, size: Decimal) -> tuple[Side, Decimal]:
     return (Side.SELL if side is Side.BUY else Side.BUY) if turned else side, abs(size)
 
 
-def _keep_adjustment(ledger: Ledger, fill: VenueFill) -> None:
+def _keep_adjustment(ledger: Ledger, fill: VenueFill, booked: Booked) -> None:
     record = ledger.order_by_venue_id(fill.order_id)
-    if record is not None and not ledger.has_fill(fill.entry_id):
+    if record is not None and not booking.note_changed_fill(ledger, fill, booked):
         ledger.add_fill(booking.fill_record(record, fill), fill.trade_type, booked=False)
 
 

@@ -167,8 +167,8 @@ def _contradiction(record: OrderRecord, view: VenueOrder) -> str:
 
 
 def take_fill(ledger: Ledger, fill: VenueFill, now_utc_ns: int, booked: Booked) -> None:
-    """One fill, from any source, once by its entry id."""
-    if ledger.has_fill(fill.entry_id):
+    """One fill, from any source, once by its entry id: that entry coming again as another is booked never."""
+    if note_changed_fill(ledger, fill, booked):
         return
     record = ledger.order_by_venue_id(fill.order_id)
     if record is None:
@@ -193,6 +193,30 @@ def take_fill(ledger: Ledger, fill: VenueFill, now_utc_ns: int, booked: Booked) 
     booked.symbols.add(record.symbol)
     booked.fills.append((own, after))
     _judge_fill(ledger, record, after, late=was.terminal, booked=booked)
+
+
+def note_changed_fill(ledger: Ledger, fill: VenueFill, booked: Booked) -> bool:
+    """Whether the ledger has the entry; one that the venue tells otherwise now is an anomaly, and nothing moves.
+
+    An exchange that rewrites what it reported cannot be followed by adding facts: what was booked stays, and people
+    compare. Its own way to take a fill back is a REVERSAL or CORRECTION with an entry id of its own.
+    """
+    kept = ledger.fill(fill.entry_id)
+    if kept is None:
+        return False
+    told = {
+        "order": (kept.order_id, fill.order_id),
+        "product": (kept.symbol, fill.product_id),
+        "side": (kept.side.value, fill.side),
+        "size": (kept.size, fill.size),
+        "price": (kept.price, fill.price),
+        "fee": (kept.fee, fill.commission),
+    }
+    changed = [f"{name} {was}, now {now}" for name, (was, now) in told.items() if was != now]
+    if changed:
+        text = f"fill {fill.entry_id} of {kept.client_order_id}: {'; '.join(changed)}. The books keep what was first"
+        booked.note("fill_changed", fill.entry_id, kept.symbol, text)
+    return True
 
 
 def vouched_fill(ledger: Ledger, record: OrderRecord) -> FillRecord | None:

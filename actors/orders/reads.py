@@ -71,6 +71,11 @@ class LedgerReads:
     def has_fill(self, entry_id: str) -> bool:
         return self._db.execute("SELECT 1 FROM fills WHERE entry_id=?", (entry_id,)).fetchone() is not None
 
+    def fill(self, entry_id: str) -> FillRecord | None:
+        """The fill as it was first told, booked or not."""
+        row = self._db.execute("SELECT * FROM fills WHERE entry_id=?", (entry_id,)).fetchone()
+        return None if row is None else rows.fill_from_row(row)
+
     def booked_fill(self, entry_id: str) -> FillRecord | None:
         row = self._db.execute("SELECT * FROM fills WHERE entry_id=? AND booked=1", (entry_id,)).fetchone()
         return None if row is None else rows.fill_from_row(row)

@@ -130,9 +130,10 @@ def compare(
     found += _compare_holdings(ledger, venue, missing, tolerance)
     found += [Found(DifferenceKind.UNBOOKED, name, "kept, not booked", "listed") for name in latest.unbooked]
     found += _compare_egress(ledger, latest, egress, me, venue.asked_utc_ns, settle_ns)
-    evidence = VenueEvidence(tuple(wanted.values()), missing)
-    own_fills = sum(fill.order_id in ours for fill in venue.fills)
-    return Comparison(tuple(found), evidence, len(ledger.orders), own_fills)
+    own_fills = tuple(fill for fill in venue.fills if fill.order_id in ours)
+    # Recorded ones too: the tracker alone knows with which size and price it booked them.
+    judged = tuple(fill for fill in own_fills if fill.trade_utc_ns >= venue.since_utc_ns)
+    return Comparison(tuple(found), VenueEvidence(tuple(wanted.values()), judged), len(ledger.orders), len(own_fills))
 
 
 def _is_ours(client_order_id: str, me: Identity) -> bool:

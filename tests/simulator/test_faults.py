@@ -201,6 +201,17 @@ def test_an_order_can_be_lost_without_a_word_and_come_back_later(clean: Simulato
     sdk.cancel_orders([first])
 
 
+@proves("fill_rewritten")
+def test_a_fill_can_be_told_otherwise_later(clean: SimulatorProcess, sdk: Any) -> None:
+    order_id = buy(sdk, price="90000.00").success_response["order_id"]
+    (first,) = eventually(lambda: sdk.get_fills(order_ids=[order_id]).fills, "the fill")
+    clean.fault("fill_rewritten", field="size", add="7", match={"symbol": "ETH-USD"})
+    assert sdk.get_fills(order_ids=[order_id]).fills[0].size == first.size
+    clean.fault("fill_rewritten", field="size", add="7", match={"symbol": "BTC-USD"})
+    (later,) = sdk.get_fills(order_ids=[order_id]).fills
+    assert (later.entry_id, later.size, later.price) == (first.entry_id, str(Decimal(first.size) + 7), first.price)
+
+
 @proves("duplicate_client_order_id")
 def test_a_known_client_id_can_be_refused_instead_of_answered(clean: SimulatorProcess, sdk: Any) -> None:
     clean.fault("duplicate_client_order_id")

@@ -191,3 +191,51 @@ def test_dust_joins_the_next_entry_with_its_cost(desk: Desk) -> None:
     paid = Decimal("100.00") * (1 + Decimal("0.009"))
     assert abs(merged.average_cost * merged.quantity - (cost + paid)) < Decimal("1E-15")
     assert desk.venue.held("BTC") == Decimal("1.005"), "the dust is sold with the rest"
+
+
+# --- an entry that comes again as another -------------------------------------------------------------------
+
+CHANGES: dict[str, st.SearchStrategy[object]] = {
+    "size": st.sampled_from([Decimal("0.5"), Decimal("1.00000001"), Decimal(2)]),
+    "price": st.sampled_from([Decimal("99.99"), Decimal(1)]),
+    "commission": st.sampled_from([Decimal(0), Decimal("0.91"), Decimal("NaN")]),
+    "side": st.just("SELL"),
+    "product_id": st.just("ETH-USD"),
+    "order_id": st.just("v-2"),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    names=st.lists(st.sampled_from(sorted(CHANGES)), max_size=3, unique=True),
+    data=st.data(),
+    restarted=st.booleans(),
+    times=st.integers(1, 3),
+)
+def test_an_entry_told_otherwise_changes_no_book_and_halts(
+    names: list[str], data: st.DataObject, restarted: bool, times: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(Path(folder))
+        desk.buy("1")
+        before = desk.tracker.ledger.book("BTC-USD")
+        told = replace(desk.venue.fills[0], **{name: data.draw(CHANGES[name]) for name in names})
+        if restarted:
+            desk.restart()
+        for _ in range(times):
+            desk.harness.deliver(VenueEvidence((), (told,)))
+        ledger = desk.tracker.ledger
+        assert ledger.book("BTC-USD") == before
+        assert len(ledger.fills_of_symbol("BTC-USD")) == 1
+        assert breakers(desk) == (["reconcile"] if names else [])
+        event = ledger.last_event("anomaly", told.entry_id)
+        assert (event is not None) is bool(names)
+        assert event is None or event["kind"] == "fill_changed"
+        desk.kill()
+
+
+def test_numbers_written_otherwise_are_the_same_fill(desk: Desk) -> None:
+    fill = desk.venue.fills[0]
+    same = replace(fill, size=fill.size.quantize(Decimal("0.0001")), price=fill.price.normalize())
+    desk.harness.deliver(VenueEvidence((), (same,)))
+    assert breakers(desk) == []
