@@ -20,6 +20,8 @@ from tests.drills.matrix.lane import Lane
 
 HOLD_S = 1.2
 """How long a request is held at the venue, a queued cancel too."""
+ASK_AGAIN_S = 0.3
+MOST_REFUSALS = 5
 
 
 class NotReachedError(Exception):
@@ -41,6 +43,11 @@ class Stage:
     """The message that makes the victim raise waits in its mailbox already."""
     held: list[int] = field(default_factory=list)
     """Processes that stand still for the hold and go on after the blow."""
+    refusals: list[str] = field(default_factory=list)
+    """Why proposals of the strategy were refused on the way: after the case before, not everything is calm at once."""
+    _asked: tuple[str, str, int] | None = None
+    """Side and price of the newest proposal, and the log's length before it."""
+    _look_for_refusal: float = 0.0
 
     # --- looking ---
 
@@ -74,17 +81,48 @@ class Stage:
             found = condition()
             if found:
                 return found
-            if time.monotonic() > end:
-                raise NotReachedError(f"{what}: not within {seconds:g} s")
+            now = time.monotonic()
+            if now > end:
+                said = f", refused: {'; '.join(self.refusals)}" if self.refusals else ""
+                raise NotReachedError(f"{what}: not within {seconds:g} s{said}")
+            if now >= self._look_for_refusal:
+                self._look_for_refusal = now + ASK_AGAIN_S
+                self._ask_again_if_refused()
             time.sleep(0.01)
 
     # --- doing ---
 
     def command(self, side: str, price: str = "take") -> None:
+        """Let the strategy propose; while something is waited for it proposes again what was refused."""
         if side == "SELL":
             self.lane.wait_for_exit_pause()
+        self._asked = (side, price, self.lane.log_size())
         path = self.lane.command(self.case.symbol, side, price)
         self.until(lambda: not path.exists(), f"the strategy to propose a {side}", 6)
+
+    def _ask_again_if_refused(self) -> None:
+        if self._asked is None or len(self.refusals) >= MOST_REFUSALS:
+            return
+        side, price, offset = self._asked
+        refusal = next(filter(None, map(self._refusal, self.lane.log_since(offset).splitlines())), None)
+        if refusal is not None:
+            self.refusals.append(refusal)
+            self._asked = (side, price, self.lane.log_size())
+            self.lane.command(self.case.symbol, side, price)
+
+    def _refusal(self, line: str) -> str:
+        """Why the newest proposal came to nothing, if the line of the log says so: nothing of it reached the venue."""
+        if not any(f'"event":"{event}"' in line for event in ("refused", "approval_refused", "submit_outcome")):
+            return ""
+        said = json.loads(line)
+        if said["event"] == "approval_refused":
+            return str(said["code"])
+        if f"-{self.case.symbol}-" not in said["correlation_id"]:
+            return ""
+        if said["event"] == "refused":
+            return f"{said['code']} {said['detail']}"
+        unsent = said["outcome"] == "not_sent" and said["role"] in ("entry", "exit")
+        return str(said["reason"]) if unsent else ""
 
     def hold(self, side: str, when: str, count: int = 1, seconds: float = HOLD_S) -> None:
         """Let the venue keep creates of this side waiting, before or after it handles them."""

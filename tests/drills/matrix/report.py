@@ -90,7 +90,8 @@ on top. Within a deadline everything must be at work again (state RUN) without a
   and total held (an entry is 90, a position may be 100: a doubled one breaks it);
 - afterwards the position is left, by an ordinary exit, by its stop or by its target, and the books agree again.
 
-A case has up to three attempts to reach its point ({_again_reached(results)} of these cases needed more than one).
+A case has up to three attempts to reach its point ({_again_reached(results)} of these cases needed more than one), and
+a proposal that the daemon refused on the way is made again ({sum(one["refusals"] for one in results)} were).
 If it was not seen to be reached, the case counts as not proven, not as held. One case alone is run again with
 `python -m tests.drills.matrix --seed {facts.seed} --only NAME`. A supervisor's case takes its whole subtree down;
 after a `root` run.py starts a new tree, after a `run.py` whoever hosts it (here: the drill) starts it again. run.py has

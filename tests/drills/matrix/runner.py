@@ -51,6 +51,10 @@ class Result:
     evidence: str = ""
     problems: list[str] = field(default_factory=list)
     attempts: int = 0
+    missed: list[str] = field(default_factory=list)
+    """What each attempt that did not reach its point waited for in vain."""
+    refusals: int = 0
+    """Proposals of the strategy that were refused on the way to the point, and made again."""
     recovery_s: float = 0.0
     down_s: float = 0.0
     seconds: float = 0.0
@@ -77,6 +81,7 @@ def run_case(lane: Lane, case: Case) -> Result:
                 break
             except NotReachedError as error:
                 result.evidence = f"not reached: {error}"
+                result.missed.append(str(error))
                 _clear_away(lane, case)
     except Exception as error:
         result.verdict = "broken"
@@ -104,7 +109,7 @@ def _attempt(lane: Lane, case: Case, result: Result) -> None:
         except NotReachedError:
             stage.release()
             raise
-        result.evidence = stage.evidence
+        result.evidence, result.refusals = stage.evidence, len(stage.refusals)
         _strike_and_recover(stage, watcher, result)
     finally:
         report = watcher.stop()
