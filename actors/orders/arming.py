@@ -125,9 +125,9 @@ class TrackerArming(TrackerHanding):
         if not watch.paged and now - watch.naked_since >= self.settings.orders.naked_page_s * NS_PER_S:
             watch.paged = True
             text = f"{symbol} is NAKED: {self.ledger.book(symbol).quantity} owned, {judgement.covered} covered"
-            self.alert(Severity.PAGE, f"naked:{symbol}", f"{text} ({judgement.why}){self._what_is_done(symbol)}")
+            self.alert(Severity.PAGE, f"naked:{symbol}", f"{text} ({judgement.why}){self.what_is_done(symbol)}")
 
-    def _what_is_done(self, symbol: str) -> str:
+    def what_is_done(self, symbol: str) -> str:
         """For the page: how it goes on when it is the fate of an order that is waited for."""
         watch, at = self.watch(symbol), self.levels_of(symbol)
         below = "" if at is None else f"; below {at.stop:f} it is sold from here"

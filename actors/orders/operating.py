@@ -285,7 +285,8 @@ class TrackerOperating(TrackerMissing):
         last = f"; last refused: {refused[-1].reason}" if refused else ""
         if not self.proven:
             return "the venue has not been read yet"
-        return reasons.get(judgement.why, judgement.why or "the venue has not shown it yet") + last
+        why = reasons.get(judgement.why, judgement.why or "the venue has not shown it yet")
+        return why + self.what_is_done(symbol) + last
 
     def _protection_details(self, symbol: str, status: str, order_ids: tuple[str, ...]) -> Details:
         book, at = self.ledger.book(symbol), self.levels_of(symbol)

@@ -181,13 +181,24 @@ def test_a_flatten_goes_on_past_a_stop_that_vanished(desk: Desk) -> None:
     assert [one.state for one in protective(desk)] == [OrderState.CANCELLED]
 
 
-def test_a_strategys_exit_that_waits_for_the_cancel_of_a_vanished_stop_goes_on_with_the_proof(desk: Desk) -> None:
+def test_a_strategys_exit_loses_patience_with_a_vanished_stop_and_the_proof_protects_again(desk: Desk) -> None:
     vanish(desk)
     desk.harness.deliver(desk.exit_approval())
     desk.pass_time(8)
     assert len(desk.venue.history) == 2
     desk.pass_time(15)
-    assert desk.venue.coins["BTC"] == 0 or status(desk) == "PROTECTED"
+    assert desk.venue.history[2:] == ["SELL bracket_gtc 1"]
+    assert status(desk) == "PROTECTED"
+    assert "exit:BTC-USD" in keys(desk)
+
+
+def test_the_end_of_the_holding_time_sells_once_the_stop_is_proven_gone(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.buy("1", plan_max_hold_s=10.0)
+    vanish(desk)
+    desk.pass_time(35)
+    assert desk.venue.history[-1] == "SELL limit_ioc 1"
+    assert desk.position() is None
 
 
 def test_an_entry_that_vanished_frees_its_symbol_after_its_own_end(tmp_path: Path) -> None:
@@ -240,6 +251,10 @@ def test_an_operators_word_for_a_vanished_stop_is_taken_when_the_venue_agrees(de
     vanish(desk)
     desk.pass_time(4)
     (stop,) = protective(desk)
+    asked(desk, RequestVerb.PROTECT, "BTC-USD", "op-0")
+    desk.pass_time(1)
+    told = asked(desk, RequestVerb.PROTECT, "BTC-USD", "op-0")
+    assert f"the venue does not find {stop.id} any more" in told.text
     told = asked(desk, RequestVerb.RESOLVE, stop.id, **{"as": "absent"})
     assert (told.done, told.ok) == (True, True), told.text
     first, second = protective(desk)
