@@ -202,7 +202,8 @@ class TradingActor(_Base):
         self.started()
         self.beat_interval_s = self.settings.watchdog.limits_for(self.name).beat_s or self.beat_interval_s
         self.after("heartbeat", 0.0, self._beat)
-        self.every("metrics", 1.0, self._report_metrics)
+        to_beat_s = self._until_next_beat_s(self.clock.boot_ns())  # with a beat: no wake-up of its own
+        self.every("metrics", 1.0, self._report_metrics, first_s=to_beat_s)
         self.send(self.parent, Started(self.name, self.incarnation, os.getpid(), self.myAddress))
         while self._stash:
             self._dispatch(*self._stash.popleft())

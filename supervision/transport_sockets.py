@@ -452,7 +452,8 @@ class SocketLinks:
     def stats(self) -> TransportStats:
         """Counts for the heartbeat."""
         for link in list(self._out.values()):
-            if not self._read_acks(link, _EVERYTHING):
+            # Where nothing is awaited there is nothing to read; the end of a link wakes by itself.
+            if link.state.unacknowledged and not self._read_acks(link, _EVERYTHING):
                 self._close_outbound(link)
             elif link.state.sendable:
                 self._flush(link)
