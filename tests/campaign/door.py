@@ -55,6 +55,7 @@ class WireWeather:
     slow: float = 0.0
     slow_connect: float = 0.0
     hang: float = 0.0
+    longest_way_s: float = LONGEST_WAY_S
     late_once: bool = False
     """The next request travels long: it arrives when whoever sent it may be dead."""
 
@@ -122,7 +123,7 @@ class MemoryDoor:
         there_s, back_s = self._random.uniform(0.002, 0.02), self._random.uniform(0.002, 0.02)
         if self._strikes(weather.slow) or weather.late_once:
             weather.late_once = False
-            there_s += self._random.uniform(0.1, LONGEST_WAY_S)
+            there_s += self._random.uniform(0.1, weather.longest_way_s)
         if self._strikes(weather.slow):
             back_s += self._random.uniform(0.1, 5.0)
         if self._strikes(weather.hang):

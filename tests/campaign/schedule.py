@@ -13,6 +13,7 @@ from actors.messages.market import Side
 from actors.messages.trading import SubmitOrder
 from supervision.virtual_time import VirtualProcess
 from supervision.virtual_time_weather import FairWeather
+from tests.campaign.harsh import Harshness
 from tests.campaign.parts import QuietVisit, VirtualAdmin, VirtualFeed
 
 if TYPE_CHECKING:
@@ -134,16 +135,16 @@ class Schedule:
         self._late_arrival = False
         self.world.wire.late_once = True
         victims = self.random.choice((("gateway",), ("gateway", "tracker"), ("trading",), ("root",)))
-        self._say(f"late arrival: {', '.join(victims)} die meanwhile")
+        self.say(f"late arrival: {', '.join(victims)} die meanwhile")
         for victim in victims:
-            self._at(self.random.uniform(0.001, 0.3), lambda name=victim: self._kill(name))  # type: ignore[misc]
+            self._at(self.random.uniform(0.001, 0.3), lambda name=victim: self.kill(name))  # type: ignore[misc]
 
-    def _kill(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         process = self.world.system.find(name)
         if process is not None:
             self.world.system.kill(process.address)
 
-    def _await_late_arrival(self) -> None:
+    def await_late_arrival(self) -> None:
         self._late_arrival = True
 
     def stopped_since(self) -> int | None:
@@ -172,7 +173,7 @@ class Schedule:
         for _ in range(draw.choice((0, 0, 1))):
             self._at(draw.uniform(FIRST_S, STORM_S), self._stop_link)
         if draw.random() < 0.4:
-            self._at(draw.uniform(FIRST_S, STORM_S), self._await_late_arrival)
+            self._at(draw.uniform(FIRST_S, STORM_S), self.await_late_arrival)
         if draw.random() < 0.08:
             self._at(draw.uniform(FIRST_S + 2, STORM_S), self._kill_on_the_way)
         for _ in range(draw.choice((0, 0, 1, 1, 2))):
@@ -184,6 +185,7 @@ class Schedule:
         if draw.random() < 0.08:
             self._at(draw.uniform(FIRST_S, STORM_S), self._step_wall)
         system.after(FIRST_S, self._begin_storm)
+        Harshness(self.world, self).prepare()
 
     def calm(self) -> None:
         """The faults end; the day settles."""
@@ -201,7 +203,7 @@ class Schedule:
         self._ambush, self._late_arrival = None, False
         admin = world.actor("admin")
         if self.random.random() < 0.5 and isinstance(admin, VirtualAdmin) and admin._ready:
-            self._say("operator: halt, the day is over")
+            self.say("operator: halt, the day is over")
             self._ask(admin, OperatorVerb.HALT)
         feed = world.actor("feed")
         if isinstance(feed, VirtualFeed):
@@ -210,7 +212,7 @@ class Schedule:
     def _at(self, seconds: float, happen: Callable[[], None]) -> None:
         self.world.system.after(seconds, happen)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         at_s = (self.world.system.clock.boot_ns() / 1e9) - 1000
         self.events.append(f"{at_s:7.3f} {text}")
         self.world.system.note("event", text)
@@ -223,7 +225,7 @@ class Schedule:
             for name in WIRE_FAULTS:
                 if draw.random() < 0.4:
                     setattr(wire, name, draw.choice((0.01, 0.05, 0.15)))
-        self._say(f"storm: loss {self.world.weather.loss} stall {self.world.weather.stall} {wire}")
+        self.say(f"storm: loss {self.world.weather.loss} stall {self.world.weather.stall} {wire}")
 
     def _doom(self) -> None:
         """One death, at a chosen moment of an order's way or anywhere; now and then two or three at once."""
@@ -235,14 +237,14 @@ class Schedule:
                 victim = self.random.choice(VICTIMS)
                 doom = (self.random.choice(BOUNDARIES), "", self.random.randrange(0, 12))
             self.world.weather.doomed[victim] = doom
-            self._say(f"doom: {victim} at {doom}")
+            self.say(f"doom: {victim} at {doom}")
 
     def _suspend(self) -> None:
         """The host stands still, the venue does not."""
         system = self.world.system
         asleep = [process for process in system.processes() if process.state == "running"]
         seconds = self.random.choice((0.3, 1.0, 3.0, 10.0))
-        self._say(f"suspend: {seconds} s")
+        self.say(f"suspend: {seconds} s")
         for process in asleep:
             system.hang(process)
 
@@ -254,14 +256,14 @@ class Schedule:
 
     def _step_wall(self) -> None:
         seconds = self.random.choice((-2.0, -0.3, -0.05, 0.05, 0.3, 2.0))
-        self._say(f"wall clock: {seconds:+} s")
+        self.say(f"wall clock: {seconds:+} s")
         self.world.system.clock.step_wall(seconds)
         self.world.stepped_s += seconds
 
     def _hang(self) -> None:
         victim = self.random.choice(VICTIMS)
         process = self.world.system.find(victim)
-        self._say(f"hang: {victim}")
+        self.say(f"hang: {victim}")
         if process is not None and victim != "root":
             self.world.system.hang(process)
             if self.random.random() >= 0.5:
@@ -272,7 +274,7 @@ class Schedule:
     def _cut_feed(self) -> None:
         feed = self.world.actor("feed")
         which = self.random.choice(("market", "user"))
-        self._say(f"cut: {which}")
+        self.say(f"cut: {which}")
         if isinstance(feed, VirtualFeed):
             feed.user_missing = self.random.choice((0.0, 0.1, 0.5))
             feed.cut(which)
@@ -282,23 +284,30 @@ class Schedule:
             (OperatorVerb.HALT, OperatorVerb.KILL, OperatorVerb.REDUCE, OperatorVerb.RESUME, OperatorVerb.RELEASE)
         )
         flatten = self.random.random() < 0.3
-        self._say(f"operator: {verb} flatten={flatten}")
+        self.say(f"operator: {verb} flatten={flatten}")
         admin = self.world.actor("admin")
         if self.random.random() < 0.4 and verb is OperatorVerb.KILL:
             self._kill_on_the_way()
         elif isinstance(admin, VirtualAdmin) and admin._ready:
             self._ask(admin, verb, flatten=flatten and verb is OperatorVerb.KILL)
         if verb in STOPS and self.random.random() < 0.4:
-            self._at(self.random.uniform(1.0, 4.0), lambda: self._kill("watchdog"))  # it must not forget
+            self._at(self.random.uniform(1.0, 4.0), lambda: self.kill("watchdog"))  # it must not forget
         if verb is not OperatorVerb.RESUME and self.random.random() < 0.5:
             self._at(self.random.uniform(0.2, 3.0), self._let_go)
 
     def _let_go(self) -> None:
         admin = self.world.actor("admin")
-        self._say("operator: release, resume")
+        self.say("operator: release, resume")
         if isinstance(admin, VirtualAdmin) and admin._ready:
             self._ask(admin, OperatorVerb.RELEASE)
             self._ask(admin, OperatorVerb.RESUME)
+
+    def ask(self, verb: OperatorVerb) -> None:
+        """An operator asks, if there is anybody to ask."""
+        self.say(f"operator: {verb}")
+        admin = self.world.actor("admin")
+        if isinstance(admin, VirtualAdmin) and admin._ready:
+            self._ask(admin, verb)
 
     def _ask(self, admin: VirtualAdmin, verb: OperatorVerb, *, flatten: bool = False) -> None:
         self.visits.append((verb, admin.receive(verb, flatten=flatten)))
@@ -310,13 +319,13 @@ class Schedule:
 
     def _write_kill_file(self, when: str) -> None:
         self._ambush = None
-        self._say(f"kill file: {when}")
+        self.say(f"kill file: {when}")
         self.world.settings.kill_file.write_text("campaign\n")
 
     def _stop_link(self) -> None:
         """One link carries nothing for a while; all others do."""
         link, seconds = self.random.choice(LINKS), self.random.uniform(0.5, 4.0)
-        self._say(f"link: {link[0]} to {link[1]} stands still for {seconds:.2f} s")
+        self.say(f"link: {link[0]} to {link[1]} stands still for {seconds:.2f} s")
         weather, system = self.world.weather, self.world.system
         until = system.clock.boot_ns() + round(seconds * NS_PER_S)
         weather.standing[link] = until
@@ -334,5 +343,5 @@ class Schedule:
             body |= {"symbol": "BTC-USD", "mode": self.random.choice(("cancel_only", "post_only", "limit_only"))}
         if kind in ("order_fails_async", "cancel_but_filled", "order_configuration_null"):
             body["count"] = self.random.randrange(1, 4)
-        self._say(f"venue: {body}")
+        self.say(f"venue: {body}")
         self.world.venue.faults.add(body)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from decimal import Decimal
 
-from actors.strategist.api import Idea, MarketView, Side, SymbolView
+from actors.strategist.api import Idea, MarketView, Quote, Side, SymbolView
 from actors.strategist.process import Decision, FaultKind, StrategyFaultError
 from actors.strategist.wire import ideas_from_json, ideas_to_json
 
@@ -20,6 +20,8 @@ class GreedyStrategy:
         self.random = random.Random(f"strategy:{seed}")
         self.resting = False
         self.failure = 0.02
+        self.patient: str = ""
+        """The symbol of which entries rest far below the market, and nothing is sold."""
 
     def decide(self, view: MarketView) -> Decision:
         if self.resting:
@@ -40,6 +42,8 @@ class GreedyStrategy:
         quote = item.quote
         if quote is None:
             return None
+        if item.symbol == self.patient:
+            return self._patient_idea(item, quote)
         if item.position is not None and self.random.random() < 0.3:
             return Idea(symbol=item.symbol, side=Side.SELL, reason="enough", base_size=item.position.quantity)
         if self.random.random() < 0.2:
@@ -55,4 +59,17 @@ class GreedyStrategy:
             stop=quote.bid * (1 - distance / BPS),
             target=quote.ask * (1 + Decimal(self.random.choice((40, 90, 300))) / BPS),
             max_hold_s=float(self.random.choice((2, 4, 8, 300))),
+        )
+
+    @staticmethod
+    def _patient_idea(item: SymbolView, quote: Quote) -> Idea:
+        return Idea(
+            symbol=item.symbol,
+            side=Side.BUY,
+            reason="one day",
+            notional=Decimal(95),
+            limit=quote.bid * (1 - Decimal(45) / BPS),
+            stop=quote.bid * (1 - Decimal(150) / BPS),
+            target=quote.ask * (1 + Decimal(300) / BPS),
+            max_hold_s=300.0,
         )

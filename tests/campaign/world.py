@@ -18,6 +18,7 @@ from supervision.restart import SupervisorSpec
 from supervision.transport_pickle import learn
 from supervision.virtual_time import OUTSIDE, VirtualProcess, VirtualSystem
 from tests.campaign.door import WireWeather
+from tests.campaign.harsh import LONG_LIFE_S, Ordeal, draw_ordeal
 from tests.campaign.invariants import Judge
 from tests.campaign.market import VenueInMemory
 from tests.campaign.parts import VirtualAdmin, VirtualFeed, VirtualGateway, VirtualStrategist
@@ -37,12 +38,12 @@ STEP_S = 0.5
 SHM = Path("/dev/shm")
 
 
-def campaign_settings(data_dir: Path, level: str = "critical") -> Settings:
+def campaign_settings(data_dir: Path, level: str = "critical", jwt_life_s: int = 3) -> Settings:
     """The defaults, with times short enough for a fragment of a day, and a capital that is soon used up."""
     raw: dict[str, object] = {
         "instruments": list(SYMBOLS),
         "log": {"form": "text", "level": level},
-        "venue": {"key_file": "/nonexistent/key.json", "jwt_life_s": 3, "visibility_delay_s": 1},
+        "venue": {"key_file": "/nonexistent/key.json", "jwt_life_s": jwt_life_s, "visibility_delay_s": 1},
         "capital": {"allotted": "1000", "max_order": "100"},
         "risk": {"max_orders_per_minute": 200, "repeat_limit": 200, "cooldown_symbol_s": 0, "losing_streak": 50,
                  "balance_refresh_s": 1},
@@ -88,7 +89,9 @@ class World:
         _learn_messages()
         self.seed = seed
         random.seed(f"global:{seed}")  # the supervisors' back-off draws from it
-        self.settings = campaign_settings(folder, level)
+        self.ordeal = draw_ordeal(seed)
+        long_ways = self.ordeal is Ordeal.LATE_CREATES
+        self.settings = campaign_settings(folder, level, **({"jwt_life_s": LONG_LIFE_S} if long_ways else {}))
         self.wire = WireWeather()
         self.source = random.Random(f"parts:{seed}")
         self.strategy = GreedyStrategy(str(seed))
