@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from actors.gateway.decimals import MalformedAnswerError, number, text
-from actors.messages.trading import Role
+from actors.messages.orders import Role
 from actors.orders import ids
 from actors.orders.ids import ClientId
 

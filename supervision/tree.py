@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 
-from actors.messages import control, delivery, health, market, trading
+from actors.messages import books, control, delivery, health, market, orders, reconcile, venue
 from config.sections.silence import BEATS_MISSED, hang_warn_s, missed_kill_s
 from config.settings import Settings
 from supervision.restart import ChildSpec, GiveUp, Intensity, SupervisorSpec
@@ -68,7 +68,7 @@ def preload() -> None:
     for path in (*ACTORS.values(), SUPERVISOR):
         importlib.import_module(path.rpartition(".")[0])
     # What travels inside of messages (peers, positions, handler times) pickles the short way too.
-    for module in (control, delivery, health, market, trading):
+    for module in (books, control, delivery, health, market, orders, reconcile, venue):
         for kind in vars(module).values():
             if isinstance(kind, type) and dataclasses.is_dataclass(kind):
                 learn(kind)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, TradingState
 from actors.messages.market import FeedHealth, ProductRules
-from actors.messages.trading import GatewayReport
+from actors.messages.venue import GatewayReport
 from config.settings import Settings
 from supervision.breakers import EVERYTHING
 from supervision.product_modes import judge_mode

@@ -11,6 +11,7 @@ from functools import partial
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.control import ControlReport, OperatorCommand, OperatorVerb, StateChanged
 from actors.messages.health import (
     Alert,
@@ -26,16 +27,8 @@ from actors.messages.health import (
     TreeReport,
 )
 from actors.messages.market import FeedHealth, ProductsRead
-from actors.messages.trading import (
-    GatewayReport,
-    OpenFlow,
-    PortfolioSnapshot,
-    QueryKind,
-    ReconcileNow,
-    ReconcileReport,
-    VenueAnswer,
-    VenueQuery,
-)
+from actors.messages.reconcile import OpenFlow, ReconcileNow, ReconcileReport
+from actors.messages.venue import GatewayReport, QueryKind, VenueAnswer, VenueQuery
 from supervision.breakers import EVERYTHING, BreakerBoard, Moment, Timing, Transition
 from supervision.disk_watch import DiskWatch, look_at_disk
 from supervision.heartbeat import HeartbeatJudge, Level, Verdict, lateness_ms

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from actors.admin.asking import AdminAsking
 from actors.admin.door import Door, Visit
 from actors.admin.status import Identity, Known, TreeRestarts, make_status
+from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.control import (
     CancelProof,
     ControlReport,
@@ -18,7 +19,8 @@ from actors.messages.control import (
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Lease, MetricsAt, TradingState, TreeReport
 from actors.messages.market import FeedHealth, GuardedQuote
-from actors.messages.trading import GatewayReport, PortfolioSnapshot, ReconcileReport, RiskReport
+from actors.messages.reconcile import ReconcileReport
+from actors.messages.venue import GatewayReport
 from config.paths import admin_socket
 
 STATE_S = 5.0

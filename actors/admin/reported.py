@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from actors.clock import NS_PER_S, to_rfc3339
+from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.health import TreeReport
 from actors.messages.market import FeedHealth
-from actors.messages.trading import GatewayReport, OrderState, PortfolioSnapshot, ReconcileReport, RiskReport
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import ReconcileReport
+from actors.messages.venue import GatewayReport
 
 Json = dict[str, object]
 

@@ -18,17 +18,13 @@ from actors.admin.reported import (
     show_unknown,
 )
 from actors.clock import NS_PER_S, to_rfc3339
+from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import BreakerState, ChildState, Lease, TradingState, TreeReport
 from actors.messages.market import FeedHealth, GuardedQuote
-from actors.messages.trading import (
-    GatewayReport,
-    OrderState,
-    PortfolioSnapshot,
-    ReconcileReport,
-    RiskReport,
-    Role,
-)
+from actors.messages.orders import OrderState, Role
+from actors.messages.reconcile import ReconcileReport
+from actors.messages.venue import GatewayReport
 
 REPORT_MAX_AGE_S = 5.0
 """A part whose last word is older than this is shown as silent, and the daemon as not healthy."""

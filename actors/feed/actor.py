@@ -20,7 +20,7 @@ from actors.messages.base import Message
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import FeedHealth, MarketUpdate, PublicTrade, UserChannelReset, UserOrderEvent
-from actors.messages.trading import QueryKind, VenueAnswer, VenueQuery
+from actors.messages.venue import QueryKind, VenueAnswer, VenueQuery
 from actors.ports import start_thread
 
 LOOK_S = 0.5

@@ -10,9 +10,7 @@ from actors.gateway.changes import ChangeDesk
 from actors.gateway.reading import ReadDesk
 from actors.gateway.submits import SubmitDesk
 from actors.messages.health import Lease
-from actors.messages.trading import (
-    GatewayReport,
-)
+from actors.messages.venue import GatewayReport
 
 
 class GatewayActor(SubmitDesk, ChangeDesk, ReadDesk):

@@ -13,13 +13,7 @@ from actors.gateway.room import GatewayRoom, answer_from
 from actors.gateway.wire import Recorded, WireCall, WireResult
 from actors.latch import latch_exists
 from actors.messages.health import TradingState
-from actors.messages.trading import (
-    CancelOrder,
-    CancelOutcome,
-    EditOrder,
-    EditOutcome,
-    OutcomeKind,
-)
+from actors.messages.orders import CancelOrder, CancelOutcome, EditOrder, EditOutcome, OutcomeKind
 
 CANCELS_PER_REQUEST = 100
 

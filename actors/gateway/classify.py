@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from actors.gateway.decimals import MalformedAnswerError, parse_json, rows, table
-from actors.messages.trading import OutcomeKind
+from actors.messages.orders import OutcomeKind
 
 NIL_REASONS = frozenset(
     {"", "UNKNOWN_FAILURE_REASON", "UNKNOWN_CANCEL_FAILURE_REASON", "UNKNOWN_EDIT_ORDER_FAILURE_REASON"}

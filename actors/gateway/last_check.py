@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from actors.clock import NS_PER_S
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import Quote, Side
-from actors.messages.trading import Role, SubmitOrder
+from actors.messages.orders import Role, SubmitOrder
 
 FLATTEN = "flatten:"
 """Correlation ids of an operator's flatten begin so."""

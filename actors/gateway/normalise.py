@@ -24,7 +24,7 @@ from actors.gateway.decimals import (
     text,
 )
 from actors.messages.market import ProductRules, Quote
-from actors.messages.trading import FeeTier, VenueBalance, VenueFill, VenueOrder
+from actors.messages.venue import FeeTier, VenueBalance, VenueFill, VenueOrder
 
 _ZERO = Decimal(0)
 

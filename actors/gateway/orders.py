@@ -7,7 +7,7 @@ from decimal import Decimal
 from actors.clock import NS_PER_S, to_rfc3339
 from actors.gateway.decimals import plain
 from actors.messages.market import Side
-from actors.messages.trading import OrderIntent, OrderKind
+from actors.messages.orders import OrderIntent, OrderKind
 
 ENTRY_KINDS = frozenset({OrderKind.LIMIT_IOC, OrderKind.LIMIT_GTD})
 MAX_ENTRY_LIFE_S = 60.0

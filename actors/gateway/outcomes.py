@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.messages.trading import CancelOutcome, EditOutcome, SubmitOutcome
+from actors.messages.orders import CancelOutcome, EditOutcome, SubmitOutcome
 
 Outcome = SubmitOutcome | CancelOutcome | EditOutcome
 _NAMES: dict[type, str] = {SubmitOutcome: "submit", CancelOutcome: "cancel", EditOutcome: "edit"}

@@ -18,7 +18,7 @@ from actors.gateway.classify import refusal_text
 from actors.gateway.decimals import MalformedAnswerError, optional_text, parse_json, rows, table
 from actors.gateway.wire import WireResult
 from actors.messages.market import ProductRules, Quote
-from actors.messages.trading import FeeTier, QueryKind, VenueBalance, VenueFill, VenueOrder, VenueQuery
+from actors.messages.venue import FeeTier, QueryKind, VenueBalance, VenueFill, VenueOrder, VenueQuery
 
 MAX_PAGES = 200
 MAX_READINGS = 4

@@ -16,13 +16,7 @@ from actors.gateway.reads import ReadRun
 from actors.gateway.room import GatewayRoom
 from actors.gateway.wire import WireCall, WireResult
 from actors.messages.health import Alert, BreakerName, Severity
-from actors.messages.trading import (
-    FeeTier,
-    QueryKind,
-    VenueAnswer,
-    VenueBalance,
-    VenueQuery,
-)
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueBalance, VenueQuery
 
 KEY_RETRY_S = 5.0
 CLOCK_SAMPLES = 3

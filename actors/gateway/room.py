@@ -20,10 +20,7 @@ from actors.gateway.reasons import is_listed
 from actors.gateway.wire import Door, TlsContext, WireResult
 from actors.latch import latch_exists
 from actors.messages.health import BreakerName, BreakerSignal, Lease
-from actors.messages.trading import (
-    CancelOrder,
-    OutcomeKind,
-)
+from actors.messages.orders import CancelOrder, OutcomeKind
 
 EGRESS_FILE = "egress.log"
 LOCK_FILE = "gateway.lock"

@@ -14,13 +14,7 @@ from actors.gateway.wire import Recorded, WireCall, WireResult
 from actors.messages.base import Command
 from actors.messages.health import BreakerName
 from actors.messages.market import Side
-from actors.messages.trading import (
-    OrderIntent,
-    OutcomeKind,
-    OutcomeTaken,
-    SubmitOrder,
-    SubmitOutcome,
-)
+from actors.messages.orders import OrderIntent, OutcomeKind, OutcomeTaken, SubmitOrder, SubmitOutcome
 
 
 class SubmitDesk(GatewayRoom):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from actors.actor import TradingActor
+from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import Heartbeat, Lease, MetricsAt, MetricsReport, TreeReport
 from actors.messages.market import FeedHealth
-from actors.messages.trading import GatewayReport, PipelineTiming, PortfolioSnapshot, RiskReport
+from actors.messages.orders import PipelineTiming
+from actors.messages.venue import GatewayReport
 from actors.metrics.book import MetricsBook
 from actors.metrics.page import PageServer, open_page, url_of
 from actors.metrics.state import StateCollector

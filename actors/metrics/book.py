@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from actors.clock import NS_PER_MS
 from actors.messages.health import MetricsReport
-from actors.messages.trading import PipelineTiming
+from actors.messages.orders import PipelineTiming
 from actors.metrics.catalogue import CATALOGUE, MAX_SERIES, Kind, Metric
 
 Key = tuple[str, tuple[tuple[str, str], ...]]

@@ -13,10 +13,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from actors.clock import NS_PER_S, Clock
+from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import BreakerState, ChildState, ChildStatus, Lease, TradingState, TreeReport
 from actors.messages.market import FeedHealth
-from actors.messages.trading import TERMINAL, GatewayReport, OrderState, PortfolioSnapshot, Protection, RiskReport
+from actors.messages.orders import TERMINAL, OrderState, Protection
+from actors.messages.venue import GatewayReport
 from actors.metrics.catalogue import PREFIX
 from config.settings import Settings
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from actors.messages.trading import AdoptVenue, OrderState, VenueAdopted
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import AdoptVenue, VenueAdopted
 from actors.orders import adopting
 from actors.orders.adopting import AdoptionError
 from actors.orders.booking import Booked

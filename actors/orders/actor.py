@@ -5,17 +5,9 @@ from __future__ import annotations
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, Severity, TradingState
 from actors.messages.market import GuardedQuote, Side
-from actors.messages.trading import (
-    Approval,
-    OrderKind,
-    OrderState,
-    Protection,
-    QueryKind,
-    ReconcileReport,
-    Refusal,
-    Role,
-    VenueAnswer,
-)
+from actors.messages.orders import Approval, OrderKind, OrderState, Protection, Refusal, Role
+from actors.messages.reconcile import ReconcileReport
+from actors.messages.venue import QueryKind, VenueAnswer
 from actors.orders import exits, grid, unknowns
 from actors.orders.booking import Anomaly
 from actors.orders.exits import Handover

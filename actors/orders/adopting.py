@@ -9,15 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from actors.messages.market import Side
-from actors.messages.trading import (
-    AdoptVenue,
-    OrderIntent,
-    OrderKind,
-    OutcomeKind,
-    VenueAdopted,
-    VenueFill,
-    VenueOrder,
-)
+from actors.messages.orders import OrderIntent, OrderKind, OutcomeKind
+from actors.messages.reconcile import AdoptVenue, VenueAdopted
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders import booking, ids, schema
 from actors.orders.booking import ADJUSTMENTS, Booked, Identity
 from actors.orders.ledger import Ledger

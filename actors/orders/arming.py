@@ -5,14 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from actors.clock import NS_PER_S
+from actors.messages.books import RoundTripClosed
 from actors.messages.health import Severity
 from actors.messages.market import Side
-from actors.messages.trading import (
-    OrderKind,
-    Protection,
-    Role,
-    RoundTripClosed,
-)
+from actors.messages.orders import OrderKind, Protection, Role
 from actors.orders import exits, grid, protection
 from actors.orders.exits import Handover
 from actors.orders.handing import TrackerHanding, Watch

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.clock import NS_PER_S
-from actors.messages.trading import Role, VenueOrder
+from actors.messages.orders import Role
+from actors.messages.venue import VenueOrder
 from actors.orders import ids
 from actors.orders.killing import StopRun
 

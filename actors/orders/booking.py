@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
-from actors.messages.trading import OrderState, OutcomeKind, Role, SubmitOutcome, VenueFill, VenueOrder
+from actors.messages.orders import OrderState, OutcomeKind, Role, SubmitOutcome
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders import ids, machine, schema
 from actors.orders.ledger import Ledger
 from actors.orders.reads import Plan

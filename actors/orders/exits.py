@@ -14,7 +14,7 @@ from decimal import Decimal
 import orjson
 
 from actors.messages.market import ProductRules, Quote, Side
-from actors.messages.trading import OrderKind, OrderState, Role
+from actors.messages.orders import OrderKind, OrderState, Role
 from actors.orders import grid
 from actors.orders.records import OrderRecord
 

@@ -10,23 +10,19 @@ from actors.clock import NS_PER_S
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import Side, UserChannelReset, UserOrderEvent
-from actors.messages.trading import (
+from actors.messages.orders import (
     CancelOrder,
     CancelOutcome,
     OrderKind,
     OrderState,
     OutcomeKind,
     OutcomeTaken,
-    QueryKind,
     Role,
     SubmitOrder,
     SubmitOutcome,
-    VenueAnswer,
-    VenueEvidence,
-    VenueFill,
-    VenueOrder,
-    VenueQuery,
 )
+from actors.messages.reconcile import VenueEvidence
+from actors.messages.venue import QueryKind, VenueAnswer, VenueFill, VenueOrder, VenueQuery
 from actors.orders import booking, exits, rejections, unknowns
 from actors.orders.booking import Booked
 from actors.orders.ledger import Ledger

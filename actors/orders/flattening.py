@@ -9,7 +9,8 @@ from decimal import Decimal
 from actors.messages.control import CancelProof, PositionProof, is_overruled
 from actors.messages.health import Severity
 from actors.messages.market import Side
-from actors.messages.trading import Protection, VenueOrder
+from actors.messages.orders import Protection
+from actors.messages.venue import VenueOrder
 from actors.orders import exits, grid
 from actors.orders.arming import TrackerArming
 from actors.orders.exits import Handover

@@ -9,7 +9,8 @@ from decimal import Decimal
 from actors.clock import NS_PER_S
 from actors.messages.health import Severity, TradingState
 from actors.messages.market import Side
-from actors.messages.trading import OrderKind, QueryKind, VenueAnswer
+from actors.messages.orders import OrderKind
+from actors.messages.venue import QueryKind, VenueAnswer
 from actors.orders import exits, protection
 from actors.orders.exits import ExitView, Handover
 from actors.orders.ledger import Ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from actors.messages.trading import Role
+from actors.messages.orders import Role
 
 _LETTERS = {Role.ENTRY: "e", Role.EXIT: "x", Role.PROTECTION: "p"}
 _ROLES = {letter: role for role, letter in _LETTERS.items()}

@@ -12,7 +12,8 @@ import orjson
 from actors.clock import NS_PER_S
 from actors.messages.health import TradingState
 from actors.messages.market import Side
-from actors.messages.trading import OrderState, Role, VenueOrder
+from actors.messages.orders import OrderState, Role
+from actors.messages.venue import VenueOrder
 from actors.orders import ids
 from actors.orders.records import OrderRecord
 

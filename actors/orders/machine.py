@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
 
-from actors.messages.trading import OrderState, OutcomeKind, VenueOrder
+from actors.messages.orders import OrderState, OutcomeKind
+from actors.messages.venue import VenueOrder
 
 ZERO = Decimal(0)
 _Ranked = TypeVar("_Ranked")

@@ -9,7 +9,7 @@ from decimal import Decimal
 from actors.clock import NS_PER_S
 from actors.messages.health import Severity
 from actors.messages.market import Side
-from actors.messages.trading import QueryKind, VenueAnswer
+from actors.messages.venue import QueryKind, VenueAnswer
 from actors.orders import booking, unknowns, vanished
 from actors.orders.facts import TrackerFacts
 from actors.orders.ledger import Ledger

@@ -15,7 +15,8 @@ import orjson
 from actors.clock import NS_PER_S
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Severity, TradingState
-from actors.messages.trading import OrderState, Protection, QueryKind, VenueAnswer, VenueOrder
+from actors.messages.orders import OrderState, Protection
+from actors.messages.venue import QueryKind, VenueAnswer, VenueOrder
 from actors.orders import booking, protection, resolving
 from actors.orders.booking import Booked
 from actors.orders.killing import StopKind, StopRun, Verdict

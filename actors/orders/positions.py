@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 
 from actors.clock import NS_PER_S
+from actors.messages.books import PnlBooks
 from actors.messages.market import Side
-from actors.messages.trading import PnlBooks
 from actors.orders.records import FillRecord
 
 ZERO = Decimal(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.clock import NS_PER_S
 from actors.messages.market import ProductRules, ProductsRead
-from actors.messages.trading import QueryKind, VenueAnswer
+from actors.messages.venue import QueryKind, VenueAnswer
 from actors.orders.ledger import Ledger
 from actors.orders.reporting import TrackerReporting
 from actors.orders.wire import Question

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from actors.messages.market import ProductRules, Quote, Side
-from actors.messages.trading import OrderKind, OutcomeKind, Protection, Role
+from actors.messages.orders import OrderKind, OutcomeKind, Protection, Role
 from actors.orders import grid
 from actors.orders.booking import open_sells
 from actors.orders.records import OrderRecord

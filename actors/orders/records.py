@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from actors.messages.books import OpenOrder
 from actors.messages.market import Side
-from actors.messages.trading import LedgerOrder, OpenOrder, OrderIntent, OrderState, OutcomeKind, Role
+from actors.messages.orders import OrderIntent, OrderState, OutcomeKind, Role
+from actors.messages.reconcile import LedgerOrder
 from actors.orders import machine
 from actors.orders.machine import OrderFacts
 

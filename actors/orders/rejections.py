@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from actors.messages.trading import OutcomeKind
+from actors.messages.orders import OutcomeKind
 from actors.orders.records import OrderRecord
 
 NOT_ASKED = "dry_run"

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from actors.clock import NS_PER_S
+from actors.messages.books import PnlBooks, PortfolioSnapshot, Position
 from actors.messages.health import Severity
 from actors.messages.market import Side
-from actors.messages.trading import (
-    LedgerFacts,
-    OrderState,
-    PnlBooks,
-    PortfolioSnapshot,
-    Position,
-    ReadLedger,
-)
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts, ReadLedger
 from actors.orders import positions
 from actors.orders.accepting import TrackerAccepting
 from actors.orders.records import OrderRecord

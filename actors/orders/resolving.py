@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from actors.clock import NS_PER_S
 from actors.messages.control import OperatorRequest
 from actors.messages.market import ProductRules, Side
-from actors.messages.trading import OrderKind, OrderState
+from actors.messages.orders import OrderKind, OrderState
 from actors.orders import grid
 from actors.orders.booking import Claim
 from actors.orders.records import OrderRecord

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from actors.messages.market import ProductRules, Side
-from actors.messages.trading import OrderIntent, OrderKind, OutcomeKind, Role
+from actors.messages.orders import OrderIntent, OrderKind, OutcomeKind, Role
 from actors.orders.machine import OrderFacts
 from actors.orders.positions import Book
 from actors.orders.records import FillRecord, OrderRecord

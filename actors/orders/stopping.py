@@ -10,7 +10,8 @@ from types import MappingProxyType
 from actors.clock import NS_PER_S
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
 from actors.messages.health import Lease, TradingState
-from actors.messages.trading import CancelOrder, QueryKind, Role, VenueAnswer, VenueOrder
+from actors.messages.orders import CancelOrder, Role
+from actors.messages.venue import QueryKind, VenueAnswer, VenueOrder
 from actors.orders import blind, killing
 from actors.orders.flattening import TrackerFlattening
 from actors.orders.killing import Listing, StopKind, StopRun, Verdict

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from actors import egress
 from actors.clock import NS_PER_S
-from actors.messages.trading import OrderState, VenueFill, VenueOrder
+from actors.messages.orders import OrderState
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders.records import OrderRecord
 
 ZERO = Decimal(0)

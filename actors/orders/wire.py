@@ -9,19 +9,17 @@ from decimal import Decimal
 from actors import egress
 from actors.clock import NS_PER_MS, NS_PER_S
 from actors.messages.market import Quote, Side
-from actors.messages.trading import (
+from actors.messages.orders import (
     CancelOrder,
     OrderIntent,
     OrderKind,
     OrderState,
     OutcomeKind,
     PipelineTiming,
-    QueryKind,
     Role,
     SubmitOrder,
-    VenueAnswer,
-    VenueQuery,
 )
+from actors.messages.venue import QueryKind, VenueAnswer, VenueQuery
 from actors.orders import machine
 from actors.orders.booking import open_sells
 from actors.orders.core import TrackerCore

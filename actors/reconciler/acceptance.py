@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from actors.clock import NS_PER_S
-from actors.messages.trading import LedgerFacts, OrderState, VenueFill, VenueOrder
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.reconciler.compare import Egress, Found, Identity, VenueView
 from actors.reconciler.ids import parse
 from actors.reconciler.kinds import DifferenceKind

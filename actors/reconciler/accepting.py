@@ -12,7 +12,7 @@ from actors import durable
 from actors.clock import NS_PER_S
 from actors.messages.control import OperatorRequest
 from actors.messages.health import Alert, Severity
-from actors.messages.trading import AdoptVenue, VenueAdopted
+from actors.messages.reconcile import AdoptVenue, VenueAdopted
 from actors.reconciler import acceptance, money
 from actors.reconciler.rounds import Finished, ReconcilerRounds
 from actors.reconciler.store import Acceptance, MoneyStoreError

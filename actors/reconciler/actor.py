@@ -7,9 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Alert, Severity
-from actors.messages.trading import OpenFlow, PortfolioSnapshot, ReconcileNow, ReconcileReport
+from actors.messages.reconcile import OpenFlow, ReconcileNow, ReconcileReport
 from actors.reconciler.accepting import ReconcilerAccepting
 from actors.reconciler.grace import Judged
 from actors.reconciler.kinds import PLAIN, DifferenceKind

@@ -12,16 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from actors.messages.market import ProductRules, Side
-from actors.messages.trading import (
-    FeeTier,
-    LedgerFacts,
-    LedgerOrder,
-    OrderState,
-    VenueBalance,
-    VenueEvidence,
-    VenueFill,
-    VenueOrder,
-)
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts, LedgerOrder, VenueEvidence
+from actors.messages.venue import FeeTier, VenueBalance, VenueFill, VenueOrder
 from actors.reconciler.ids import parse
 from actors.reconciler.kinds import DifferenceKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from actors.messages.trading import Difference
+from actors.messages.reconcile import Difference
 from actors.reconciler.compare import Found
 from actors.reconciler.kinds import AT_ONCE, SERIOUS
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from actors.messages.market import Side
-from actors.messages.trading import LedgerFacts, LedgerOrder, OrderState
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts, LedgerOrder
 from actors.reconciler.compare import Found, VenueView
 from actors.reconciler.kinds import DifferenceKind
 

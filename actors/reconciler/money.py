@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, localcontext
 
-from actors.messages.trading import LedgerFacts, OrderState, VenueBalance, VenueFill
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts
+from actors.messages.venue import VenueBalance, VenueFill
 from actors.reconciler.compare import Found
 from actors.reconciler.kinds import DifferenceKind
 

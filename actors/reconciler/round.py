@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from actors.messages.trading import LedgerFacts, OrderState, QueryKind, VenueAnswer
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts
+from actors.messages.venue import QueryKind, VenueAnswer
 from actors.reconciler.compare import Egress, VenueView
 
 ALWAYS = (QueryKind.OPEN_ORDERS, QueryKind.ORDERS_SINCE, QueryKind.FILLS_SINCE, QueryKind.BALANCES)

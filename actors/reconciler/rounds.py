@@ -13,16 +13,8 @@ from actors.clock import NS_PER_S
 from actors.egress import Verb, boot_id, read_records
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import ProductRules
-from actors.messages.trading import (
-    FeeTier,
-    LedgerFacts,
-    QueryKind,
-    ReadLedger,
-    ReconcileReport,
-    VenueAnswer,
-    VenueEvidence,
-    VenueQuery,
-)
+from actors.messages.reconcile import LedgerFacts, ReadLedger, ReconcileReport, VenueEvidence
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueQuery
 from actors.reconciler import money
 from actors.reconciler.compare import Comparison, Egress, Found, Identity, VenueView, compare, compare_terms
 from actors.reconciler.grace import Grace, Judged

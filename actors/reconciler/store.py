@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from actors.messages.trading import OpenFlow
+from actors.messages.reconcile import OpenFlow
 from actors.one_writer import OneWriterStore
 from actors.reconciler.money import Baseline, NewFlow
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
 from actors.messages.health import Alert, Severity
-from actors.messages.trading import LedgerFacts, OpenFlow
+from actors.messages.reconcile import LedgerFacts, OpenFlow
 from actors.reconciler import money
 from actors.reconciler.compare import Found
 from actors.reconciler.store import MoneyStore, MoneyStoreError

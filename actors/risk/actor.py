@@ -6,20 +6,12 @@ from decimal import Decimal
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_MS, NS_PER_S
+from actors.messages.books import PortfolioSnapshot, RoundTripClosed
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
 from actors.messages.market import GuardedQuote, Instrument, ProductsRead
-from actors.messages.trading import (
-    Approval,
-    OpenFlow,
-    PortfolioSnapshot,
-    Proposal,
-    QueryKind,
-    ReconcileReport,
-    Refusal,
-    RoundTripClosed,
-    VenueAnswer,
-    VenueQuery,
-)
+from actors.messages.orders import Approval, Proposal, Refusal
+from actors.messages.reconcile import OpenFlow, ReconcileReport
+from actors.messages.venue import QueryKind, VenueAnswer, VenueQuery
 from actors.risk import limits, losses
 from actors.risk.books import Books, Reservation, counts
 from actors.risk.checks import Approved, Refused, judge

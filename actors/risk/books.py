@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from actors.messages.books import OpenOrder, PortfolioSnapshot, Position
 from actors.messages.market import Side
-from actors.messages.trading import OpenOrder, PortfolioSnapshot, Position, Protection, Role
+from actors.messages.orders import Protection, Role
 
 ZERO = Decimal(0)
 

@@ -10,18 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from actors.clock import NS_PER_S
+from actors.messages.books import OpenOrder, PortfolioSnapshot
 from actors.messages.health import TradingState
 from actors.messages.market import Instrument, ProductRules, Quote, Side
-from actors.messages.trading import (
-    FeeTier,
-    OpenOrder,
-    OrderKind,
-    OrderSpec,
-    PortfolioSnapshot,
-    Proposal,
-    Protection,
-    Role,
-)
+from actors.messages.orders import OrderKind, OrderSpec, Proposal, Protection, Role
+from actors.messages.venue import FeeTier
 from actors.risk import limits
 from actors.risk.books import free_to_sell
 from actors.risk.codes import RefusalCode as Code

@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import Generic, TypeVar
 
 from actors.clock import NS_PER_S
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.health import Lease
 from actors.messages.market import GuardedQuote, Instrument, ProductRules
-from actors.messages.trading import FeeTier, OpenFlow, PortfolioSnapshot
+from actors.messages.reconcile import OpenFlow
+from actors.messages.venue import FeeTier
 from actors.risk.books import Books
 from actors.risk.locks import Locks
 from actors.risk.losses import LossState

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from actors.messages.books import PortfolioSnapshot, Position
 from actors.messages.market import Instrument, Side
-from actors.messages.trading import FeeTier, OrderSpec, PortfolioSnapshot, Position
+from actors.messages.orders import OrderSpec
+from actors.messages.venue import FeeTier
 from actors.risk.books import ZERO, Exposure, counts, exposure, unrealized
 from actors.risk.codes import RefusalCode as Code
 from actors.risk.codes import RefusedError

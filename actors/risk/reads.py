@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.market import ProductRules, ProductsRead
-from actors.messages.trading import FeeTier, QueryKind, VenueAnswer, VenueBalance
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueBalance
 from actors.risk.inputs import Cash, Dated
 from config.sections.risk import RiskSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from decimal import Decimal
 
-from actors.messages.trading import ExposureLine, RiskReport
+from actors.messages.books import ExposureLine, RiskReport
 from actors.risk import limits, losses
 from actors.risk.books import ZERO, Exposure, exposure
 from actors.risk.inputs import Unavailable, World, fresh

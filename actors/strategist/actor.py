@@ -7,9 +7,10 @@ from collections import deque
 
 from actors.actor import TradingActor
 from actors.clock import NS_PER_S
+from actors.messages.books import PortfolioSnapshot, RoundTripClosed
 from actors.messages.health import Alert, Lease, Severity
 from actors.messages.market import Bar, GuardedQuote, Side
-from actors.messages.trading import PortfolioSnapshot, Proposal, Refusal, Role, RoundTripClosed
+from actors.messages.orders import Proposal, Refusal, Role
 from actors.strategist.api import Idea
 from actors.strategist.cycle import NoTradeReason, next_interval, why_not
 from actors.strategist.process import Decision, FaultKind, StrategyFaultError, StrategyProcess

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.health import Lease, TradingState
-from actors.messages.trading import PortfolioSnapshot
 
 
 class NoTradeReason(StrEnum):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from actors.messages.books import PortfolioSnapshot, Position
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import Bar, GuardedQuote, Side
-from actors.messages.trading import PortfolioSnapshot, Position, Protection
+from actors.messages.orders import Protection
 from actors.strategist.api import CapitalView, Holding, MarketView, SymbolView
 from config.sections.risk import CapitalSettings
 from config.settings import InstrumentSettings

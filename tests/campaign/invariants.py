@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.health import Lease, TradingState
-from actors.messages.trading import OrderState, PortfolioSnapshot, Protection, ReconcileReport
+from actors.messages.orders import OrderState, Protection
+from actors.messages.reconcile import ReconcileReport
 from actors.orders.actor import TrackerActor
 from actors.risk.actor import RiskActor
 from simulator.book import BUY, SELL

@@ -143,7 +143,7 @@ def last_check_only_when_queued() -> None:
 
 def no_answer_means_not_sent() -> None:
     from actors.gateway import classify
-    from actors.messages.trading import OutcomeKind
+    from actors.messages.orders import OutcomeKind
 
     judge = classify._judge
 

@@ -10,7 +10,7 @@ from actors.clock import NS_PER_S
 from actors.messages.control import OperatorVerb
 from actors.messages.health import Heartbeat, Initialize, Started
 from actors.messages.market import Side
-from actors.messages.trading import SubmitOrder
+from actors.messages.orders import SubmitOrder
 from supervision.virtual_time import VirtualProcess
 from supervision.virtual_time_weather import FairWeather
 from tests.campaign.harsh import Harshness

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 
 from actors.actor import TradingActor
-from actors.messages import base, control, delivery, health, market, trading
+from actors.messages import base, books, control, delivery, health, market, orders, reconcile, venue
 from actors.messages.health import Initialize
 from commands.prepare import next_epoch
 from config.settings import Settings, make_settings
@@ -76,7 +76,7 @@ class Result:
 
 def _learn_messages() -> None:
     """Positions, peers and orders inside of messages pickle the short way: a third of a run's time."""
-    for module in (base, control, delivery, health, market, trading):
+    for module in (base, books, control, delivery, health, market, orders, reconcile, venue):
         for kind in vars(module).values():
             if isinstance(kind, type) and is_dataclass(kind):
                 learn(kind)

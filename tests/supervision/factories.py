@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from actors.messages.books import PnlBooks, PortfolioSnapshot
 from actors.messages.health import Heartbeat
 from actors.messages.market import ConnectionHealth, FeedHealth, ProductRules
-from actors.messages.trading import PnlBooks, PortfolioSnapshot, ReconcileReport
+from actors.messages.reconcile import ReconcileReport
 
 
 def rules(product_id: str, **changed: object) -> ProductRules:

@@ -27,16 +27,8 @@ from actors.messages.health import (
     TreeReport,
 )
 from actors.messages.market import ProductsRead
-from actors.messages.trading import (
-    Difference,
-    GatewayReport,
-    OpenFlow,
-    QueryKind,
-    ReconcileNow,
-    ReconcileReport,
-    VenueAnswer,
-    VenueQuery,
-)
+from actors.messages.reconcile import Difference, OpenFlow, ReconcileNow, ReconcileReport
+from actors.messages.venue import GatewayReport, QueryKind, VenueAnswer, VenueQuery
 from supervision.control_store import ControlStore, acknowledged_before
 from supervision.watchdog import WatchdogActor
 from tests.actors.harness import ActorHarness, test_settings

@@ -9,20 +9,11 @@ import pytest
 
 from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, TreeRestarts, make_status
 from actors.clock import NS_PER_S
+from actors.messages.books import OpenOrder, PnlBooks, PortfolioSnapshot, Position, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Quote, Side
-from actors.messages.trading import (
-    OpenOrder,
-    OrderKind,
-    OrderState,
-    PnlBooks,
-    PortfolioSnapshot,
-    Position,
-    Protection,
-    RiskReport,
-    Role,
-)
+from actors.messages.orders import OrderKind, OrderState, Protection, Role
 from commands.status import page
 
 NOW = 1_000 * NS_PER_S

@@ -15,7 +15,7 @@ from actors.feed.outbox import ConnectionNote
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Lease, Severity, TradingState
 from actors.messages.market import FeedHealth, MarketUpdate, UserChannelReset, UserOrderEvent
-from actors.messages.trading import VenueAnswer, VenueQuery
+from actors.messages.venue import VenueAnswer, VenueQuery
 from actors.ports import start_thread
 from tests.actors.guard.market import trade, update
 from tests.actors.harness import ActorHarness, test_settings

@@ -19,17 +19,8 @@ from actors.egress import boot_id, read_records
 from actors.messages.base import Stamp
 from actors.messages.health import Alert, BreakerName, BreakerSignal, TradingState
 from actors.messages.market import Side
-from actors.messages.trading import (
-    CancelOutcome,
-    EditOutcome,
-    OrderKind,
-    OutcomeKind,
-    OutcomeTaken,
-    QueryKind,
-    Role,
-    SubmitOrder,
-    VenueQuery,
-)
+from actors.messages.orders import CancelOutcome, EditOutcome, OrderKind, OutcomeKind, OutcomeTaken, Role, SubmitOrder
+from actors.messages.venue import QueryKind, VenueQuery
 from simulator.testing import SimulatorProcess
 from tests.actors.gateway.venue import LiveHarness, buy, cancel, edit, intent, sell, settings_for
 

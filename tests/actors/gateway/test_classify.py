@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.gateway import classify
 from actors.gateway.classify import REFUSING_STATUSES, Answer
-from actors.messages.trading import OutcomeKind
+from actors.messages.orders import OutcomeKind
 
 ID = "td-a-1-e-1"
 GOOD = {

@@ -17,7 +17,7 @@ from actors.gateway.health import HealthLimits, VenueHealth
 from actors.gateway.last_check import Grounds
 from actors.messages.health import BreakerName, Lease, TradingState
 from actors.messages.market import Side
-from actors.messages.trading import OrderKind, Role
+from actors.messages.orders import OrderKind, Role
 from tests.actors.gateway.venue import buy, intent, sell
 
 NOW = 1_000 * NS_PER_S

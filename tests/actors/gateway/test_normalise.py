@@ -16,7 +16,7 @@ from actors.gateway.decimals import MalformedAnswerError, number, parse_json, pl
 from actors.gateway.queries import MAX_READINGS, ReadError, reading
 from actors.gateway.wire import WireResult
 from actors.messages.base import Stamp
-from actors.messages.trading import QueryKind, VenueQuery
+from actors.messages.venue import QueryKind, VenueQuery
 
 ORDER: dict[str, object] = {
     "order_id": "o1",

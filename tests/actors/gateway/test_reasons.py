@@ -10,7 +10,7 @@ from actors.gateway import classify, reasons
 from actors.gateway.classify import Answer
 from actors.gateway.health import HealthLimits, VenueHealth
 from actors.messages.health import BreakerName
-from actors.messages.trading import OutcomeKind
+from actors.messages.orders import OutcomeKind
 
 CREATE = sorted(reasons.NEW_ORDER - {classify.DUPLICATE}) + [f"PREVIEW_{one}" for one in sorted(reasons.PREVIEW)]
 

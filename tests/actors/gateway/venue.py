@@ -13,18 +13,8 @@ from actors.gateway.actor import GatewayActor
 from actors.messages.base import Stamp
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import Quote, Side
-from actors.messages.trading import (
-    CancelOrder,
-    EditOrder,
-    OrderIntent,
-    OrderKind,
-    QueryKind,
-    Role,
-    SubmitOrder,
-    SubmitOutcome,
-    VenueAnswer,
-    VenueQuery,
-)
+from actors.messages.orders import CancelOrder, EditOrder, OrderIntent, OrderKind, Role, SubmitOrder, SubmitOutcome
+from actors.messages.venue import QueryKind, VenueAnswer, VenueQuery
 from actors.ports import Worker
 from config.settings import Settings
 from simulator.testing import SimulatorProcess

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.instruments import Meter
+from actors.messages.books import ExposureLine, PnlBooks, PortfolioSnapshot, Position, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import (
     BreakerName,
@@ -30,17 +31,8 @@ from actors.messages.health import (
     TreeReport,
 )
 from actors.messages.market import ConnectionHealth, FeedHealth, SymbolHealth
-from actors.messages.trading import (
-    ExposureLine,
-    GatewayReport,
-    PipelineTiming,
-    PnlBooks,
-    PortfolioSnapshot,
-    Position,
-    Protection,
-    RiskReport,
-    Role,
-)
+from actors.messages.orders import PipelineTiming, Protection, Role
+from actors.messages.venue import GatewayReport
 from actors.metrics.actor import MetricsActor
 from actors.metrics.book import MetricsBook
 from actors.metrics.catalogue import CATALOGUE

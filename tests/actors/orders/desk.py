@@ -8,9 +8,10 @@ from pathlib import Path
 
 from actors.clock import MovedClock
 from actors.messages.base import Stamp
+from actors.messages.books import PortfolioSnapshot, Position
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Side
-from actors.messages.trading import Approval, OrderKind, OrderSpec, PortfolioSnapshot, Position, Role
+from actors.messages.orders import Approval, OrderKind, OrderSpec, Role
 from actors.orders import verification
 from actors.orders.actor import TrackerActor
 from tests.actors.harness import ActorHarness, test_settings

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from actors.messages.market import Side
-from actors.messages.trading import OrderIntent, OrderKind, Role
+from actors.messages.orders import OrderIntent, OrderKind, Role
 from actors.orders.machine import OrderFacts
 from actors.orders.records import FillRecord, OrderRecord
 

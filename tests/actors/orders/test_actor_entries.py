@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from actors.messages.health import BreakerName, BreakerSignal, TradingState
-from actors.messages.trading import OrderKind, Protection, QueryKind, Refusal, SubmitOrder, VenueQuery
+from actors.messages.orders import OrderKind, Protection, Refusal, SubmitOrder
+from actors.messages.venue import QueryKind, VenueQuery
 from tests.actors.harness import ActorHarness
 from tests.actors.orders.desk import Desk
 

@@ -13,21 +13,19 @@ from actors.messages.base import Stamp
 from actors.messages.delivery import Undelivered
 from actors.messages.health import Alert, BreakerName, BreakerSignal, Severity
 from actors.messages.market import UserChannelReset, UserOrderEvent
-from actors.messages.trading import (
+from actors.messages.orders import (
     CancelOrder,
-    LedgerFacts,
     OrderKind,
     OutcomeKind,
     OutcomeTaken,
     PipelineTiming,
     Protection,
-    ReadLedger,
     Refusal,
     SubmitOrder,
     SubmitOutcome,
-    VenueEvidence,
-    VenueQuery,
 )
+from actors.messages.reconcile import LedgerFacts, ReadLedger, VenueEvidence
+from actors.messages.venue import VenueQuery
 from config.settings import make_settings
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.venue import rules

@@ -12,17 +12,8 @@ from actors.messages.base import Stamp
 from actors.messages.control import CancelProof, OperatorAnswer, OperatorCommand, OperatorRequest, OperatorVerb
 from actors.messages.control import RequestVerb as Verb
 from actors.messages.health import Alert, BreakerSignal, TradingState
-from actors.messages.trading import (
-    LedgerFacts,
-    OrderKind,
-    OrderState,
-    OutcomeKind,
-    Protection,
-    ReadLedger,
-    SubmitOrder,
-    SubmitOutcome,
-    VenueEvidence,
-)
+from actors.messages.orders import OrderKind, OrderState, OutcomeKind, Protection, SubmitOrder, SubmitOutcome
+from actors.messages.reconcile import LedgerFacts, ReadLedger, VenueEvidence
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.venue import rules
 

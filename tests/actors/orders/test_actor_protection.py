@@ -8,18 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages.books import RoundTripClosed
 from actors.messages.control import OperatorRequest, RequestVerb
 from actors.messages.health import Alert, Severity
 from actors.messages.market import ProductsRead, Side
-from actors.messages.trading import (
-    CancelOutcome,
-    OrderKind,
-    OutcomeKind,
-    Protection,
-    QueryKind,
-    Refusal,
-    RoundTripClosed,
-)
+from actors.messages.orders import CancelOutcome, OrderKind, OutcomeKind, Protection, Refusal
+from actors.messages.venue import QueryKind
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.venue import rules
 

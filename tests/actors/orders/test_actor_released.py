@@ -10,7 +10,7 @@ import pytest
 
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
 from actors.messages.health import Alert, TradingState
-from actors.messages.trading import Protection, SubmitOrder
+from actors.messages.orders import Protection, SubmitOrder
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.test_adopting import accept, shown
 

@@ -12,7 +12,7 @@ from actors import egress
 from actors.egress import EgressWriter, Verb
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import TradingState
-from actors.messages.trading import OrderKind, OutcomeKind, Protection, SubmitOrder, SubmitOutcome
+from actors.messages.orders import OrderKind, OutcomeKind, Protection, SubmitOrder, SubmitOutcome
 from actors.orders.exits import Handover
 from actors.orders.killing import StopKind
 from tests.actors.orders.desk import Desk

@@ -10,7 +10,7 @@ import pytest
 
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
 from actors.messages.health import TradingState
-from actors.messages.trading import CancelOrder, OrderKind, Protection
+from actors.messages.orders import CancelOrder, OrderKind, Protection
 from tests.actors.orders.desk import Desk
 
 

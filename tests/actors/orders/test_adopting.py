@@ -13,19 +13,9 @@ from hypothesis import strategies as st
 from actors.messages.base import Stamp
 from actors.messages.health import BreakerName, BreakerSignal
 from actors.messages.market import Side
-from actors.messages.trading import (
-    AdoptVenue,
-    LedgerFacts,
-    OrderKind,
-    OrderState,
-    Protection,
-    ReadLedger,
-    VenueAdopted,
-    VenueBalance,
-    VenueEvidence,
-    VenueFill,
-    VenueOrder,
-)
+from actors.messages.orders import OrderKind, OrderState, Protection
+from actors.messages.reconcile import AdoptVenue, LedgerFacts, ReadLedger, VenueAdopted, VenueEvidence
+from actors.messages.venue import VenueBalance, VenueFill, VenueOrder
 from actors.orders.adopting import AdoptionError, adopt, effect, record_of
 from actors.orders.booking import Booked, Identity
 from actors.orders.ledger import Ledger

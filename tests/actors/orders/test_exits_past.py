@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages.market import Quote
-from actors.messages.trading import OrderKind, OutcomeKind
+from actors.messages.orders import OrderKind, OutcomeKind
 from actors.orders import exits
 from actors.orders.exits import CancelFirst, ExitView, Handover, NeedBalance, Sell, Wait
 from tests.actors.orders.test_protection import order

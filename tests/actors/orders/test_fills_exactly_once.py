@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from actors.messages.health import BreakerSignal
 from actors.messages.market import UserChannelReset, UserOrderEvent
-from actors.messages.trading import OrderKind, Protection, Role, VenueEvidence, VenueFill, VenueOrder
+from actors.messages.orders import OrderKind, Protection, Role
+from actors.messages.reconcile import VenueEvidence
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders import positions
 from actors.orders.records import FillRecord
 from tests.actors.orders.desk import Desk

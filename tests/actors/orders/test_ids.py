@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.messages.trading import Role
+from actors.messages.orders import Role
 from actors.orders import ids
 from actors.orders.ids import ClientId
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from actors.messages.health import BreakerSignal
-from actors.messages.trading import OrderState, VenueEvidence
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import VenueEvidence
 from actors.orders import machine
 from actors.orders.machine import UnknownVenueStatusError, state_of
 from tests.actors.orders.desk import Desk

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.messages.trading import OrderState, OutcomeKind, VenueOrder
+from actors.messages.orders import OrderState, OutcomeKind
+from actors.messages.venue import VenueOrder
 from actors.orders import machine
 from actors.orders.machine import OrderFacts, UnknownVenueStatusError, state_of
 

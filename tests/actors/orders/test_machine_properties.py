@@ -16,16 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.messages.market import Side
-from actors.messages.trading import (
-    OrderIntent,
-    OrderKind,
-    OrderState,
-    OutcomeKind,
-    Role,
-    SubmitOutcome,
-    VenueFill,
-    VenueOrder,
-)
+from actors.messages.orders import OrderIntent, OrderKind, OrderState, OutcomeKind, Role, SubmitOutcome
+from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders import booking, machine, positions
 from actors.orders.booking import Booked, Identity
 from actors.orders.ledger import Ledger

@@ -10,7 +10,9 @@ import pytest
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Alert, BreakerSignal
 from actors.messages.market import Side
-from actors.messages.trading import LedgerOrder, OrderKind, OrderState, Protection, Role, VenueOrder
+from actors.messages.orders import OrderKind, OrderState, Protection, Role
+from actors.messages.reconcile import LedgerOrder
+from actors.messages.venue import VenueOrder
 from actors.orders.records import OrderRecord
 from tests.actors.orders.desk import Desk
 

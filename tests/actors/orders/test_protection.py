@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from actors.messages.market import Quote, Side
-from actors.messages.trading import OrderIntent, OrderKind, OutcomeKind, Protection, Role
+from actors.messages.orders import OrderIntent, OrderKind, OutcomeKind, Protection, Role
 from actors.orders import protection
 from actors.orders.machine import OrderFacts
 from actors.orders.protection import Cancel, Exit, Levels, Place, Situation

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.messages.health import BreakerName, BreakerSignal
-from actors.messages.trading import OrderKind
+from actors.messages.orders import OrderKind
 from tests.actors.orders.desk import Desk
 
 LIMIT = 3

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.messages.control import OperatorRequest, RequestVerb
-from actors.messages.trading import OrderKind, OrderState, Protection
+from actors.messages.orders import OrderKind, OrderState, Protection
 from actors.orders import positions
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.test_fills_exactly_once import WAYS, tell

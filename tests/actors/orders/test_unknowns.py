@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from actors.messages.trading import SubmitOrder
+from actors.messages.orders import SubmitOrder
 from actors.orders.unknowns import Search
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.venue import seconds

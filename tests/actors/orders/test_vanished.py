@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
-from actors.messages.trading import OutcomeKind
+from actors.messages.orders import OutcomeKind
 from actors.orders import vanished
 from actors.orders.vanished import Evidence, Vanishing
 from tests.actors.orders.factories import order

@@ -8,21 +8,16 @@ from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.market import ProductRules, Quote, Side
-from actors.messages.trading import (
+from actors.messages.orders import (
     CancelOrder,
     CancelOutcome,
     OrderIntent,
     OrderKind,
     OutcomeKind,
-    QueryKind,
     SubmitOrder,
     SubmitOutcome,
-    VenueAnswer,
-    VenueBalance,
-    VenueFill,
-    VenueOrder,
-    VenueQuery,
 )
+from actors.messages.venue import QueryKind, VenueAnswer, VenueBalance, VenueFill, VenueOrder, VenueQuery
 from tests.actors.harness import ActorHarness
 
 OVER = {"FILLED", "CANCELLED", "EXPIRED", "FAILED"}

@@ -6,18 +6,11 @@ from dataclasses import replace
 from decimal import Decimal
 
 from actors.clock import NS_PER_S
+from actors.messages.books import Position
 from actors.messages.market import Side
-from actors.messages.trading import (
-    LedgerFacts,
-    LedgerOrder,
-    OrderState,
-    Position,
-    Protection,
-    Role,
-    VenueBalance,
-    VenueFill,
-    VenueOrder,
-)
+from actors.messages.orders import OrderState, Protection, Role
+from actors.messages.reconcile import LedgerFacts, LedgerOrder
+from actors.messages.venue import VenueBalance, VenueFill, VenueOrder
 
 NOW = 1_786_309_548 * NS_PER_S
 OLD = NOW - 300 * NS_PER_S

@@ -12,16 +12,9 @@ from actors.clock import NS_PER_S
 from actors.messages.control import OperatorAnswer, RequestVerb
 from actors.messages.health import BreakerName, BreakerSignal
 from actors.messages.market import Side
-from actors.messages.trading import (
-    AdoptVenue,
-    LedgerFacts,
-    OrderState,
-    QueryKind,
-    ReadLedger,
-    VenueAdopted,
-    VenueBalance,
-    VenueOrder,
-)
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import AdoptVenue, LedgerFacts, ReadLedger, VenueAdopted
+from actors.messages.venue import QueryKind, VenueBalance, VenueOrder
 from actors.reconciler import acceptance
 from actors.reconciler.compare import Egress, Found, Identity, VenueView
 from actors.reconciler.kinds import DifferenceKind

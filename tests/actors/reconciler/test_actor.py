@@ -11,18 +11,9 @@ import pytest
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Alert, BreakerName, BreakerSignal
 from actors.messages.market import Side
-from actors.messages.trading import (
-    LedgerFacts,
-    OrderState,
-    QueryKind,
-    ReadLedger,
-    ReconcileNow,
-    ReconcileReport,
-    VenueAnswer,
-    VenueBalance,
-    VenueEvidence,
-    VenueQuery,
-)
+from actors.messages.orders import OrderState
+from actors.messages.reconcile import LedgerFacts, ReadLedger, ReconcileNow, ReconcileReport, VenueEvidence
+from actors.messages.venue import QueryKind, VenueAnswer, VenueBalance, VenueQuery
 from actors.reconciler.actor import ReconcilerActor
 from actors.reconciler.store import MoneyStoreError
 from tests.actors.harness import ActorHarness, test_settings

@@ -9,15 +9,9 @@ from pathlib import Path
 import pytest
 
 from actors.clock import SystemClock
-from actors.messages.trading import (
-    OrderState,
-    OutcomeKind,
-    ReadLedger,
-    ReconcileReport,
-    VenueAnswer,
-    VenueEvidence,
-    VenueQuery,
-)
+from actors.messages.orders import OrderState, OutcomeKind
+from actors.messages.reconcile import ReadLedger, ReconcileReport, VenueEvidence
+from actors.messages.venue import VenueAnswer, VenueQuery
 from actors.reconciler.actor import ReconcilerActor
 from simulator.testing import SimulatorProcess
 from tests.actors.gateway.venue import LiveHarness, buy, settings_for

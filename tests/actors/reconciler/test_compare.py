@@ -9,7 +9,9 @@ import pytest
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
-from actors.messages.trading import LedgerFacts, LedgerOrder, OrderState, Role, VenueBalance, VenueFill, VenueOrder
+from actors.messages.orders import OrderState, Role
+from actors.messages.reconcile import LedgerFacts, LedgerOrder
+from actors.messages.venue import VenueBalance, VenueFill, VenueOrder
 from actors.reconciler.compare import Comparison, Egress, Found, Identity, VenueView, compare
 from actors.reconciler.grace import Grace
 from actors.reconciler.holds import compare_holds

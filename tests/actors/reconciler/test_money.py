@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.clock import NS_PER_S
-from actors.messages.trading import LedgerFacts, VenueFill
+from actors.messages.reconcile import LedgerFacts
+from actors.messages.venue import VenueFill
 from actors.reconciler import money
 from actors.reconciler.kinds import DifferenceKind
 from actors.reconciler.money import Baseline, MoneyCheck, NewFlow, Rest

@@ -8,17 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
-from actors.messages.trading import (
-    FeeTier,
-    PortfolioSnapshot,
-    Protection,
-    QueryKind,
-    ReconcileReport,
-    VenueAnswer,
-    VenueBalance,
-    VenueQuery,
-)
+from actors.messages.orders import Protection
+from actors.messages.reconcile import ReconcileReport
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueBalance, VenueQuery
 from actors.reconciler.actor import ReconcilerActor
 from actors.reconciler.compare import Egress
 from tests.actors.harness import ActorHarness

@@ -6,20 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from actors.clock import MovedClock
+from actors.messages.books import PortfolioSnapshot
 from actors.messages.health import TradingState
 from actors.messages.market import GuardedQuote
-from actors.messages.trading import (
-    Approval,
-    FeeTier,
-    OpenFlow,
-    PortfolioSnapshot,
-    QueryKind,
-    ReconcileReport,
-    Refusal,
-    VenueAnswer,
-    VenueBalance,
-    VenueQuery,
-)
+from actors.messages.orders import Approval, Refusal
+from actors.messages.reconcile import OpenFlow, ReconcileReport
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueBalance, VenueQuery
 from actors.risk.actor import RiskActor
 from tests.actors.harness import ActorHarness, test_settings
 from tests.actors.risk.factories import D, guarded, lease, proposal, rules, snapshot

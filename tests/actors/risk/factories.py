@@ -7,21 +7,12 @@ from decimal import Decimal
 
 from actors.clock import NS_PER_S
 from actors.messages.base import Stamp
+from actors.messages.books import OpenOrder, PnlBooks, PortfolioSnapshot, Position
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Instrument, ProductRules, Quote, Side
-from actors.messages.trading import (
-    FeeTier,
-    OpenFlow,
-    OpenOrder,
-    OrderKind,
-    OrderState,
-    PnlBooks,
-    PortfolioSnapshot,
-    Position,
-    Proposal,
-    Protection,
-    Role,
-)
+from actors.messages.orders import OrderKind, OrderState, Proposal, Protection, Role
+from actors.messages.reconcile import OpenFlow
+from actors.messages.venue import FeeTier
 from actors.risk.books import Books
 from actors.risk.inputs import Cash, Dated, World
 from actors.risk.locks import Locks

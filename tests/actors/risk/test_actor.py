@@ -10,18 +10,11 @@ from pathlib import Path
 import pytest
 
 from actors.clock import NS_PER_S
+from actors.messages.books import RiskReport, RoundTripClosed
 from actors.messages.health import Alert, BreakerName, BreakerSignal, TradingState
 from actors.messages.market import ProductsRead, Side
-from actors.messages.trading import (
-    Approval,
-    FeeTier,
-    QueryKind,
-    Refusal,
-    RiskReport,
-    RoundTripClosed,
-    VenueAnswer,
-    VenueQuery,
-)
+from actors.messages.orders import Approval, Refusal
+from actors.messages.venue import FeeTier, QueryKind, VenueAnswer, VenueQuery
 from tests.actors.risk.desk import Desk
 from tests.actors.risk.factories import D, exit_proposal, flow, lease, pnl, position, rules, snapshot
 

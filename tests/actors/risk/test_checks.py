@@ -10,7 +10,9 @@ import pytest
 from actors.clock import NS_PER_S
 from actors.messages.health import BreakerName, TradingState
 from actors.messages.market import Side, TickRefusal
-from actors.messages.trading import FeeTier, OpenFlow, OrderKind, Proposal, Protection, Role
+from actors.messages.orders import OrderKind, Proposal, Protection, Role
+from actors.messages.reconcile import OpenFlow
+from actors.messages.venue import FeeTier
 from actors.risk.books import Books, Reservation
 from actors.risk.checks import Approved, Refused, judge
 from actors.risk.codes import MEANING, RefusalCode

@@ -10,7 +10,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.messages.trading import Approval, OpenOrder, OrderState, Refusal
+from actors.messages.books import OpenOrder
+from actors.messages.orders import Approval, OrderState, Refusal
 from tests.actors.risk.desk import Desk
 from tests.actors.risk.factories import D, order, position
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from actors.messages.books import OpenOrder, PnlBooks, PortfolioSnapshot, Position
 from actors.messages.health import Lease, TradingState
 from actors.messages.market import GuardedQuote, Quote, TickRefusal
-from actors.messages.trading import OpenOrder, PnlBooks, PortfolioSnapshot, Position
 from actors.strategist.api import CapitalView, MarketView, SymbolView
 
 D = Decimal

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.messages.books import Position, RoundTripClosed
 from actors.messages.health import Alert, TradingState
 from actors.messages.market import Bar, Side, TickRefusal
-from actors.messages.trading import Position, Proposal, Protection, Refusal, Role, RoundTripClosed
+from actors.messages.orders import Proposal, Protection, Refusal, Role
 from actors.strategist.actor import StrategistActor
 from tests.actors.harness import ActorHarness, test_settings
 from tests.actors.strategist.factories import D, guarded, lease, snapshot

@@ -14,7 +14,8 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from actors.messages.trading import OutcomeTaken, RoundTripClosed
+from actors.messages.books import RoundTripClosed
+from actors.messages.orders import OutcomeTaken
 from supervision.transport_wire import encode_hello, encode_message
 
 UNHANDLED = RoundTripClosed("BTC-USD", Decimal(0), "nobody asked", 0, "matrix")
