@@ -13,6 +13,7 @@ from commands.ask import Json, NotRunningError, ask, operator
 
 ANSWER_S = 90.0
 """Longer than the admin waits for proof."""
+STATUS_S = 5.0
 DONE, REFUSED, NOT_RUNNING = 0, 1, 2
 
 
@@ -26,6 +27,8 @@ def operate(options: argparse.Namespace) -> int:
         unlatched = _latch(options)
         request |= {"flatten": options.flatten, "cancel_all": options.cancel_all}
     try:
+        if request["verb"] == "flows_accept":
+            request["arguments"] = {"flows": " ".join(_flows_shown(options))}
         last: Json = {}
         for answer in ask(options.data_dir, request, ANSWER_S):
             last = answer
@@ -56,6 +59,20 @@ def _request(options: argparse.Namespace) -> Json:
         given = {"as": options.outcome, "size": options.size, "price": options.price, "fee": options.fee}
         request["arguments"] = {name: text for name, text in given.items() if text is not None}
     return request
+
+
+def _flows_shown(options: argparse.Namespace) -> list[str]:
+    """Name what is going to be accepted; a flow that comes after this listing stays open."""
+    flows: list[object] = []
+    for answer in ask(options.data_dir, {"verb": "status"}, STATUS_S):
+        status = answer.get("status")
+        reconcile = status.get("reconcile") if isinstance(status, dict) else None
+        flows = _list(reconcile.get("flows")) if isinstance(reconcile, dict) else []
+    shown = [one for one in flows if isinstance(one, dict) and (not options.ids or one["flow"] in options.ids)]
+    if not options.json:
+        for one in shown:
+            print(f"accepting {one['flow']}: {one['amount']} {one['currency']} since {one['found']}")
+    return options.ids or [str(one["flow"]) for one in shown]
 
 
 def _latch(options: argparse.Namespace) -> bool:

@@ -98,6 +98,7 @@ def _requests(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     reconcile = commands.add_parser("reconcile", help="compare ledger and venue now")
     flows = commands.add_parser("flows", help="accept: take unexplained balance changes as deposits or withdrawals")
     baseline = commands.add_parser("baseline", help="accept: start from what the venue shows now")
+    flows.add_argument("--id", dest="ids", action="append", metavar="FLOW", help="only this one; may be given often")
     for parser in (flows, baseline):
         parser.add_argument("action", choices=("accept",))
         parser.add_argument("--reason", required=True, type=_reason, help="written to the audit file")

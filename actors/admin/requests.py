@@ -44,7 +44,7 @@ def terms_of(verb: RequestVerb) -> Terms:
         case RequestVerb.RECONCILE:
             return Terms("reconciler", 60.0)
         case RequestVerb.FLOWS_ACCEPT:
-            return Terms("reconciler", 30.0, permits=True, needs_reason=True)
+            return Terms("reconciler", 30.0, permits=True, needs_reason=True, arguments=("flows",))
         case RequestVerb.BASELINE_ACCEPT:
             return Terms("reconciler", 60.0, permits=True, needs_reason=True)
 

@@ -108,7 +108,10 @@ class ReconcilerActor(ReconcilerAccepting):
     # --- flows -----------------------------------------------------------------------------------------
 
     def _accept_flows(self, request: OperatorRequest) -> None:
-        """From here on they are deposits and withdrawals: no loss, no gain, nothing that stops entries."""
+        """From here on they are deposits and withdrawals: no loss, no gain, nothing that stops entries.
+
+        Only those that the operator was shown: one that came since may be a theft.
+        """
         if self.open_store():
             self.end_request(request.request_id, ok=False, text=self.store_error)
             return
@@ -116,8 +119,14 @@ class ReconcilerActor(ReconcilerAccepting):
         acceptance = Acceptance(
             request.request_id, self.clock.utc_ns(), str(request.verb), request.operator, request.reason
         )
+        names = request.argument("flows").split()
         try:
-            accepted = self.store.accept_flows(acceptance)
+            if self.store.acceptance(request.request_id) is None:
+                unseen = _not_as_shown(names, self.store.open_flows())
+                if unseen:
+                    self.end_request(request.request_id, ok=False, text=unseen, details=_flows(self.store.open_flows()))
+                    return
+            accepted = self.store.accept_flows(acceptance, names)
             self.flows = self.store.open_flows()
         except MoneyStoreError as error:
             self.end_request(request.request_id, ok=False, text=str(error))
@@ -130,6 +139,8 @@ class ReconcilerActor(ReconcilerAccepting):
             text = f"{request.operator} accepted {said}: {request.reason}"
             self.tell("alerts", Alert(Severity.INFO, f"flows:{request.request_id}", text, self.name))
         text = f"{len(accepted)} accepted; loss limits that they reached wait for run.py resume"
+        if self.flows:
+            text += f"; still open: {'; '.join(flow.text for flow in self.flows)}"
         self.end_request(
             request.request_id, ok=True, text=text if accepted else "no flow is open", details=_flows(accepted)
         )
@@ -156,6 +167,15 @@ def describe(report: ReconcileReport, judged: Judged) -> tuple[bool, str, Detail
 
 
 _SERIOUS = frozenset(DifferenceKind) - {DifferenceKind.RULES, DifferenceKind.FEES}
+
+
+def _not_as_shown(names: list[str], flows: tuple[OpenFlow, ...]) -> str:
+    """Why these names cannot be accepted; empty when all of them are open, or nothing is."""
+    there = {flow.flow_id for flow in flows}
+    gone = [name for name in names if name not in there]
+    if gone:
+        return f"not open: {', '.join(gone)}; nothing was accepted"
+    return "which flows? Name those that are yours; nothing was accepted" if flows and not names else ""
 
 
 def _flows(flows: tuple[OpenFlow, ...]) -> Details:

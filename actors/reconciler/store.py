@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -62,11 +62,12 @@ class MoneyStore(OneWriterStore):
                 self._db.execute(sql, values)
             self._put(baseline)
 
-    def accept_flows(self, acceptance: Acceptance) -> tuple[OpenFlow, ...]:
-        """Close every open flow as a deposit or withdrawal; returns those, the same ones for the same request."""
+    def accept_flows(self, acceptance: Acceptance, names: Collection[str]) -> tuple[OpenFlow, ...]:
+        """Close these open flows as deposits or withdrawals; returns those, the same ones for the same request."""
         with self._commit():
             if self._record(acceptance, ""):
-                self._close_flows(acceptance)
+                for name in names:
+                    self._close_flows(acceptance, "AND 'flow-' || n = ?", name)
         return self._flows("request_id = ?", acceptance.request_id)
 
     def accept_baseline(self, acceptance: Acceptance, baseline: Baseline, keys: Iterable[str], body: str) -> None:
@@ -83,11 +84,11 @@ class MoneyStore(OneWriterStore):
         made = self._db.execute("INSERT OR IGNORE INTO acceptances VALUES (?,?,?,?,?,?)", (*values, body))
         return made.rowcount == 1
 
-    def _close_flows(self, acceptance: Acceptance) -> None:
-        sql = """UPDATE flows SET accepted_utc_ns = ?, operator = ?, reason = ?, request_id = ?
-            WHERE accepted_utc_ns IS NULL"""
+    def _close_flows(self, acceptance: Acceptance, which: str = "", *names: str) -> None:
+        sql = f"""UPDATE flows SET accepted_utc_ns = ?, operator = ?, reason = ?, request_id = ?
+            WHERE accepted_utc_ns IS NULL {which}"""  # noqa: S608 - constants
         values = (acceptance.at_utc_ns, acceptance.operator, acceptance.reason, acceptance.request_id)
-        self._db.execute(sql, values)
+        self._db.execute(sql, (*values, *names))
 
     def _put(self, baseline: Baseline) -> None:
         self._db.execute("INSERT OR REPLACE INTO baseline VALUES (1, ?)", (to_json(baseline),))

@@ -72,7 +72,6 @@ def test_a_daemon_that_hangs_up_in_the_middle_is_no_silent_refusal(
         (["protect", "BTC-USD"], {"verb": "protect", "target": "BTC-USD", "reason": ""}),
         (["flatten", "BTC-USD", "--reason", "r"], {"verb": "flatten", "target": "BTC-USD", "reason": "r"}),
         (["reconcile"], {"verb": "reconcile", "reason": ""}),
-        (["flows", "accept", "--reason", "deposit"], {"verb": "flows_accept", "reason": "deposit"}),
         (["baseline", "accept", "--reason", "moved"], {"verb": "baseline_accept", "reason": "moved"}),
     ],
 )
@@ -95,6 +94,38 @@ def test_a_verb_is_said_to_the_daemon_and_its_end_is_shown(
     assert asked == [request_words]
     shown = capsys.readouterr().out
     assert shown == f"{words[0]}: under way\ndone: {words[0]}: it is done\n  stop: 59000\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [([], "flow-1 flow-2"), (["--id", "flow-2"], "flow-2"), (["--id", "flow-9"], "flow-9")]
+)
+def test_flows_are_named_as_they_were_shown_when_they_are_accepted(
+    words: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[Json] = []
+    flows = [
+        {"flow": f"flow-{n}", "currency": "USD", "amount": f"-{n}", "found": "2026-01-01T00:00:00Z"} for n in (1, 2)
+    ]
+
+    def ask(_data_dir: Path, request: Json, _timeout_s: float) -> Iterator[Json]:
+        if request["verb"] == "status":
+            yield {"ok": True, "status": {"reconcile": {"flows": flows}}}
+            return
+        asked.append(request)
+        yield {"ok": True, "event": "done", "verb": "flows_accept", "text": "it is done"}
+
+    monkeypatch.setattr(operate, "ask", ask)
+    line = ["flows", "accept", "--reason", "rent", *words, "--data-dir", str(tmp_path)]
+    assert operate.operate(make_parser().parse_args(line)) == operate.DONE
+    assert asked == [{"verb": "flows_accept", "reason": "rent", "arguments": {"flows": named}}]
+    shown = capsys.readouterr().out
+    assert [n for n in (1, 2) if f"accepting flow-{n}: -{n} USD since 2026" in shown] == [
+        n for n in (1, 2) if f"flow-{n}" in named
+    ]
 
 
 def test_a_verb_that_failed_says_why_and_exits_1(

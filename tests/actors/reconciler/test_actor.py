@@ -205,8 +205,8 @@ def restarted(room: ActorHarness) -> ActorHarness:
     return make(room.settings.data_dir)
 
 
-def asked(room: ActorHarness, verb: RequestVerb, request_id: str = "op-1") -> None:
-    room.deliver(OperatorRequest(request_id, verb, "", (), "drill", "anna"))
+def asked(room: ActorHarness, verb: RequestVerb, request_id: str = "op-1", **arguments: str) -> None:
+    room.deliver(OperatorRequest(request_id, verb, "", tuple(arguments.items()), "drill", "anna"))
 
 
 def answer_of(room: ActorHarness) -> OperatorAnswer:
@@ -232,7 +232,12 @@ def test_a_balance_that_changes_without_a_fill_is_a_flow_until_an_operator_accep
     assert report is not None
     assert report.flows == second.flows
     room.take("admin")
-    asked(room, RequestVerb.FLOWS_ACCEPT)
+    for number, names in enumerate(("", "flow-2", "flow-1 flow-2")):
+        asked(room, RequestVerb.FLOWS_ACCEPT, f"op-{number + 10}", flows=names)
+        refused = answer_of(room)
+        assert (refused.ok, "nothing was accepted" in refused.text) == (False, True)
+        assert "-600 USD" in refused.details[0][1]
+    asked(room, RequestVerb.FLOWS_ACCEPT, flows="flow-1")
     told = [one for one in room.sent["risk"] if isinstance(one, ReconcileReport)]
     assert told[-1].flows == ()
     answer = answer_of(room)
@@ -291,7 +296,7 @@ def test_zeros_out_of_nowhere_halt_and_nothing_is_concluded_from_them(
 def test_zeros_right_after_an_accepted_deposit_halt_too(room: ActorHarness) -> None:
     answer_round(room)
     looks(room, 2, balances=balances(USD="5000"))
-    asked(room, RequestVerb.FLOWS_ACCEPT)
+    asked(room, RequestVerb.FLOWS_ACCEPT, flows="flow-1")
     for _ in range(2):
         report = looks(room, 1, balances=balances(USD="0"))
     assert [(one.kind, one.ledger) for one in report.differences] == [("zero_balances", "5000 USD")]

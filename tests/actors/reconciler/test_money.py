@@ -230,12 +230,20 @@ def test_open_flows_are_kept_with_the_baseline_and_closed_once_per_request(tmp_p
     again = MoneyStore(path)
     assert again.baseline() == BASE
     assert [(one.flow_id, one.currency, one.amount) for one in again.open_flows()] == [("flow-1", "USD", D(-1000))]
-    assert [one.flow_id for one in again.accept_flows(accepted())] == ["flow-1"]
+    assert [one.flow_id for one in again.accept_flows(accepted(), ["flow-1"])] == ["flow-1"]
     again.keep(BASE, (OUT,), NOW)
     # the same request once more, after a restart: it closes nothing that came later
-    assert [one.flow_id for one in again.accept_flows(accepted())] == ["flow-1"]
+    assert [one.flow_id for one in again.accept_flows(accepted(), ["flow-1"])] == ["flow-1"]
     assert [one.flow_id for one in again.open_flows()] == ["flow-2"]
     again.close()
+
+
+def test_only_the_flows_that_were_shown_are_accepted(tmp_path: Path) -> None:
+    store = MoneyStore(tmp_path / "money.db")
+    store.keep(BASE, (OUT, OUT, OUT), NOW)
+    assert [one.flow_id for one in store.accept_flows(accepted(), ["flow-1", "flow-3"])] == ["flow-1", "flow-3"]
+    assert [one.flow_id for one in store.open_flows()] == ["flow-2"]
+    store.close()
 
 
 def test_an_accepted_baseline_closes_flows_and_keeps_what_is_history(tmp_path: Path) -> None:
