@@ -56,6 +56,12 @@ def owner_killed(daemon: Daemon, name: str) -> None:
     daemon.wait_status(lambda s: s["ready"] and not _starting(s), f"{name} to be back", 40)
 
 
+def after_death_of(daemon: Daemon, name: str) -> Json:
+    """A status of whoever replaced the actor."""
+    owner_killed(daemon, name)
+    return daemon.wait_status(lambda s: s["exposure"] and s["exposure"]["cooldowns"], f"the word of a new {name}", 20)
+
+
 def _starting(status: Json) -> bool:
     return any(actor["state"] != "running" for actor in status["actors"])
 
@@ -93,7 +99,13 @@ def test_cooldowns_rates_holding_times_and_operators_words_outlive_kill_9(
             "cycle_s": 1,
             "params": {"churned": "BTC-USD", "max_hold_s": 45},
         },
-        risk={"cooldown_symbol_s": 900, "max_orders_per_minute": 3, "max_positions": 10},
+        risk={
+            "cooldown_symbol_s": 900,
+            "max_orders_per_minute": 3,
+            "max_positions": 10,
+            "losing_streak": 3,
+            "cooldown_streak_s": 90,
+        },
         **CALM,
     )
     one = daemon(*against(process), config=config)
@@ -109,6 +121,13 @@ def test_cooldowns_rates_holding_times_and_operators_words_outlive_kill_9(
     held = [o for o in venue.truth()["orders"] if o["side"] == "BUY" and o["product_id"] != "BTC-USD"]
     wait_for(lambda: sold_by_a_later_start(venue, held[0]), f"{held[0]['product_id']} to be sold in time", 120, 0.5)
     assert entries_per_minute(venue) <= 3
+    # Every round trip of a market that stands still is a loss: the fees. The fourth symbol has not had its turn.
+    locked = one.wait_status(lambda s: "*" in s["exposure"]["cooldowns"], "three losses in a row to lock", 120)
+    streak_ends, buys = locked["exposure"]["cooldowns"]["*"], bought(venue)
+    for status in (restarted(one), after_death_of(one, "risk")):
+        assert status["exposure"]["cooldowns"]["*"] == streak_ends
+        assert status["time"] < streak_ends
+    assert bought(venue) == buys, "bought while a losing streak locks everything"
 
     for verb, state in (("reduce", "REDUCE_ONLY"), ("halt", "HALTED")):
         assert one.run(verb, "--reason", "drill").returncode == 0
@@ -118,5 +137,7 @@ def test_cooldowns_rates_holding_times_and_operators_words_outlive_kill_9(
         owner_killed(one, "watchdog")
         one.wait_status(lambda s, state=state: s["trading_state"] == state, f"{state} under a new watchdog", 30)
         assert bought(venue) == buys
+    over = one.wait_status(lambda s: s["exposure"] and "*" not in s["exposure"]["cooldowns"], "the lock to end", 120)
+    assert over["time"] >= streak_ends
     assert len([o for o in venue.truth()["orders"] if o["product_id"] == "BTC-USD" and o["side"] == "BUY"]) == 1
     assert_books_agree(one, venue)
