@@ -273,6 +273,23 @@ def _lose(trading: Trading, how: str, symbol: str) -> str:
     return str(wait_for(unknown, f"an UNKNOWN order\n{trading.daemon.tail(15)}", 60, 0.2))
 
 
+def test_a_fill_that_the_venue_rewrites_moves_no_position_and_halts(trading: Trading) -> None:
+    trading.busy()
+    before = {p["symbol"]: p["quantity"] for p in trading.daemon.export()["positions"]}
+    trading.venue.fault("fill_rewritten", field="commission", add="0.000001", match={"symbol": "BTC-USD"})
+    trading.daemon.run("reconcile")
+
+    def halted(status: Json) -> bool:
+        reasons = [b["reason"] for b in status["breakers"] if b["is_open"] and b["name"] == "reconcile"]
+        return any("fill_changed" in reason for reason in reasons)
+
+    trading.daemon.wait_status(halted, "the rewritten fill to stop trading", 60)
+    assert {p["symbol"]: p["quantity"] for p in trading.daemon.export()["positions"]} == before
+    trading.venue.clear_faults()
+    assert_books_agree(trading.daemon, trading.venue)
+    trading.busy()
+
+
 def test_a_release_ends_a_flatten_that_could_not_sell_whoever_dies_before_it_is_heard(trading: Trading) -> None:
     """The operator's newest word wins: what the product's mode kept from being sold stays, with its stop."""
     trading.busy()
