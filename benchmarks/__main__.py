@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from benchmarks import daemon, feed, heartbeats, kill, ledger, orders, scaling, supervision, transport
+from benchmarks import daemon, feed, heartbeats, kill, ledger, orders, requests, scaling, supervision, transport
 
 PARTS = {
     "transport": transport.run,
@@ -18,6 +18,7 @@ PARTS = {
     "scaling": scaling.run,
     "kill": kill.run,
     "ledger": ledger.run,
+    "requests": requests.run,
 }
 BUDGETS: dict[str, tuple[str, float]] = {
     "round_trip_p50_us": ("<=", 100.0),
@@ -44,6 +45,7 @@ BUDGETS: dict[str, tuple[str, float]] = {
     "hundred_entries_proven_cancelled_s": ("<=", 5.0),
     "latch_to_last_entry_start_ms": ("<=", 50.0),
     "heartbeats_and_supervision_share_of_one_core": ("<=", 0.05),
+    "idle_share_of_reads": ("<=", 0.5),
 }
 """docs/architecture.md says why; docs/performance.md has the figures that were seen."""
 

@@ -64,6 +64,7 @@ LEAVING = {
     "exit": "the strategy sells",
     "stop": "the market falls below the stop",
     "target": "the market rises above the target",
+    "halted": "the market falls below the stop while the product takes cancels only",
 }
 """How the position is left when everything is at work again."""
 OTHER_SHARE = 0.25
@@ -126,7 +127,7 @@ def make(actor: str, way: str, point: str, number: int, seed: int) -> Case:
         ending=rng.choice(endings),
         settled=rng.random() < 0.5,
         greedy=rng.random() < 0.5,
-        leaving=rng.choices(tuple(LEAVING), (6, 2, 2))[0],
+        leaving=rng.choices(tuple(LEAVING), (6, 2, 2, 1))[0],
         unsold=rng.choice(("failed", "nothing")),
         readings={name: _drawn(rng, len(values)) for name, values in READINGS.items()},
     )  # fmt: skip

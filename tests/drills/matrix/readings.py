@@ -67,6 +67,9 @@ READINGS: dict[str, tuple[Value, ...]] = {
         Value("10 a second, then 401", {"private_rate": 10, "throttle_status": 401}),
     ),
     "clock_leeway": _rule("clock_leeway_s", ("5 s", 5), ("none", 0)),
+    "passed_stop": _rule(
+        "passed_stop_fires_on_resumption", ("fires when trading resumes", True), ("waits for a trade", False)
+    ),
 }  # fmt: skip
 """The first value is the simulator's own. Each is named in the last column of its row of the page."""
 

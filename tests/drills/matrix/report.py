@@ -69,7 +69,7 @@ def _head(results: Sequence[Json], facts: Facts, counts: Counter[str]) -> str:
     missing = facts.planned - len(results)
     return f"""# The proof: the fault matrix on real processes
 
-Written by `python -m tests.drills.matrix --write docs/proof.md` (`make matrix`); not by hand.
+Written by `python -m tests.drills.matrix --write docs/proof.md`, not by hand; `make matrix` runs the same cases.
 
 Run of {when}, build {facts.build}, seed {facts.seed}, {facts.lanes} lanes, {facts.took_s / 60:.0f} minutes:
 **{len(results)} cases, {counts["held"]} held, {counts["broken"]} broken, {counts["not proven"]} not proven**\

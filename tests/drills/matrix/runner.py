@@ -31,8 +31,8 @@ AWAY = (
 PROOF_S = JWT_LIFE_S + 2 * 2.0 + 15.0
 """Until an order that never arrived is proven absent: a gateway's patience, a token's life, the venue's delay twice."""
 MODE_S = 1.5
-LEAVE_S = 10.0
-"""Until a stop or target that the market has passed has sold the position."""
+LEAVE_S, HALTED_S = 15.0, 1.0
+"""Until a stop or target that the market has passed has sold the position; how long it may be halted meanwhile."""
 OUTER_REST_S = 2.0
 """How long run.py stands still before its host lets it go on: nobody above it would notice."""
 
@@ -232,7 +232,9 @@ def _leave(stage: Stage, result: Result) -> list[str]:
     result.left_by = stage.case.leaving
     stop, target = (Decimal(price) for price in plan[0])
     before, end = Decimal(truth["prices"][symbol]), time.monotonic() + LEAVE_S
-    lane.venue.price(symbol, stop * Decimal("0.99") if result.left_by == "stop" else target * Decimal("1.001"))
+    if result.left_by == "halted":
+        lane.venue.fault("product_mode", symbol=symbol, mode="cancel_only", seconds=HALTED_S)
+    lane.venue.price(symbol, target * Decimal("1.001") if result.left_by == "target" else stop * Decimal("0.99"))
     try:
         while lane.held(stage.truth(), symbol) > 0:
             if time.monotonic() > end:
