@@ -17,7 +17,8 @@ class OrderSettings(Section):
     stop_limit_gap_bps: limit below the trigger of a stop-limit. exit_floor_bps: an exit never goes further
     below the last accepted mid than this, but an operator's flatten below the book of now. stop_trigger_grace_s: for a
     stop that triggered and did not fill, and for one that did not trigger with the whole market below it. poll_s: open
-    orders and fills are read this often while anything works. rules_s: product rules are read this often.
+    orders and fills are read this often while anything works. rules_s: product rules are read when the watchdog
+    has told none for so long.
 
     unknown_page_s: an order whose fate is not known is paged from this age on, counted from its intent.
     unknown_latch_s: from this age on it latches the breaker ``unknown_age``; later than a lost order can be proven

@@ -29,7 +29,8 @@ class RiskSettings(Section):
     Rates: max_orders_per_minute; repeat_limit approvals of one symbol and side within repeat_window_s.
     Ages, seconds: approval_life_s of an approval, quote_max_age_s, decision_max_age_s, mark_max_age_s (valuing
     positions), fee_max_age_s, rules_max_age_s, balance_max_age_s, snapshot_max_age_s, lease_max_age_s.
-    Reads of the venue every fee_refresh_s, rules_refresh_s, balance_refresh_s.
+    Reads of the venue every fee_refresh_s and balance_refresh_s, of product rules when the watchdog has told none for
+    rules_refresh_s.
     cash: quote currencies that count one to one; an instrument with another one is never entered.
     """
 
