@@ -111,7 +111,7 @@ class Stage:
             self.lane.command(self.case.symbol, side, price)
 
     def _refusal(self, line: str) -> str:
-        """Why the newest proposal came to nothing, if the line of the log says so: nothing of it reached the venue."""
+        """Why the newest proposal came to nothing, if the line of the log says so: the venue has nothing of it."""
         if not any(f'"event":"{event}"' in line for event in ("refused", "approval_refused", "submit_outcome")):
             return ""
         said = json.loads(line)
@@ -121,7 +121,7 @@ class Stage:
             return ""
         if said["event"] == "refused":
             return f"{said['code']} {said['detail']}"
-        unsent = said["outcome"] == "not_sent" and said["role"] in ("entry", "exit")
+        unsent = said["outcome"] in ("not_sent", "refused") and said["role"] in ("entry", "exit")
         return str(said["reason"]) if unsent else ""
 
     def hold(self, side: str, when: str, count: int = 1, seconds: float = HOLD_S) -> None:
