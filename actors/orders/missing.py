@@ -9,7 +9,7 @@ from decimal import Decimal
 from actors.clock import NS_PER_S
 from actors.messages.health import Severity
 from actors.messages.market import Side
-from actors.messages.venue import QueryKind, VenueAnswer
+from actors.messages.venue import QueryKind, VenueAnswer, VenueOrder
 from actors.orders import booking, unknowns, vanished
 from actors.orders.facts import TrackerFacts
 from actors.orders.ledger import Ledger
@@ -86,6 +86,8 @@ class TrackerMissing(TrackerFacts):
             if not answer.ok or not self.take(answer.orders) or name not in self.wire.vanishing:
                 return  # a failed question proves nothing, and one that shows the order has ended the search
             self._note_clear(name, what, answer.asked_boot_ns)
+            if what is Evidence.OPEN:
+                self._note_others(record, answer.orders)
             if what is Evidence.LISTING:
                 known = frozenset(view.order_id for view in answer.orders)
                 self._ask_strays(
@@ -136,6 +138,14 @@ class TrackerMissing(TrackerFacts):
         if search is not None:
             self.wire.vanishing[client_order_id] = search.with_clear(what, asked_boot_ns, self._vanish_gap_s)
 
+    def _note_others(self, record: OrderRecord, listing: tuple[VenueOrder, ...]) -> None:
+        search, base = self.wire.vanishing.get(record.id), record.symbol.partition("-")[0]
+        if search is not None:
+            held = vanished.others_hold(
+                listing, base, lambda one: self.ledger.order_by_venue_id(one.order_id) is not None
+            )
+            self.wire.vanishing[record.id] = replace(search, others_hold=held)
+
     # --- proof -----------------------------------------------------------------------------------------
 
     def _conclude_gone(self, record: OrderRecord) -> None:
@@ -158,13 +168,19 @@ class TrackerMissing(TrackerFacts):
         if not answer.ok or search is None:
             return
         symbol, base = record.symbol, record.symbol.partition("-")[0]  # it may not be configured any more
-        available = sum((one.available for one in answer.balances if one.currency == base), Decimal(0))
-        owned = self.ledger.book(symbol).quantity
-        uncovered = vanished.uncovered(owned, self.ledger.working(symbol), frozenset(self.wire.vanishing))
-        if search.proven(self._vanish_gap_s, answer.asked_boot_ns, available, uncovered):
-            self._prove_gone(record, f"{available:f} {base} are free, {uncovered:f} are uncovered")
+        wallets, sought = [one for one in answer.balances if one.currency == base], frozenset(self.wire.vanishing)
+        available = sum((one.available for one in wallets), Decimal(0))
+        hold = sum((one.hold for one in wallets), Decimal(0))
+        uncovered = vanished.uncovered(self.ledger.book(symbol).quantity, self.ledger.working(symbol), sought)
+        ours = vanished.shown_holds(self.ledger.working(), base, sought)
+        held = search.may_be_held(hold, ours, record.facts.remaining)
+        if not held and search.proven(self._vanish_gap_s, answer.asked_boot_ns, available, uncovered):
+            told = f"{available:f} {base} are free, {uncovered:f} are uncovered, {hold:f} are on hold"
+            self._prove_gone(record, told)
         else:
-            self.log.info("hold_stands", order=record.id, available=str(available), uncovered=str(uncovered))
+            numbers = {"available": available, "uncovered": uncovered, "hold": hold, "ours": ours}
+            texts = {name: str(value) for name, value in numbers.items()}
+            self.log.info("hold_stands", order=record.id, others=str(search.others_hold), **texts)
 
     def _prove_gone(self, record: OrderRecord, told: str) -> None:
         known = self.ledger.order(record.id)

@@ -2,19 +2,21 @@
 
 One "not found" proves nothing: the venue is known to answer 404 for seconds about orders that it has. So everything is
 asked for after the first one, and again after a gap: a listing of all statuses before and after it, and after it the
-order by both of its ids, the open orders, and the fills. For a SELL the account is read last: as long as it shows the
-coins on hold, the order may rest somewhere. A question that failed proves nothing, and any sight of the order ends it.
+order by both of its ids, the open orders, and the fills. For a SELL the account is read last: as long as it shows coins
+on hold that nothing else explains, the order may rest somewhere, however many others of that base are free beside it. A
+question that failed proves nothing, and any sight of the order ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 
 from actors.clock import NS_PER_S
 from actors.messages.market import Side
+from actors.messages.venue import VenueOrder
 from actors.orders.records import OrderRecord
 
 ZERO = Decimal(0)
@@ -54,6 +56,8 @@ class Vanishing:
     queries: int = 0
     next_boot_ns: int = 0
     balance_asked_boot_ns: int = 0
+    others_hold: Decimal = ZERO
+    """Base units that orders of somebody else hold, by the newest listing of open orders."""
 
     def with_clear(self, what: Evidence, asked_boot_ns: int, gap_s: float) -> Vanishing:
         """An answer without the order; what was asked before the search began proves nothing."""
@@ -85,9 +89,13 @@ class Vanishing:
         return max(latest.values())
 
     def proven(self, gap_s: float, balance_asked_boot_ns: int, available: Decimal, uncovered: Decimal) -> bool:
-        """Whether an account that was read after everything else shows that its hold is gone, too."""
+        """Whether an account that was read after everything else shows its coins as free, too."""
         settled = self.settled_at(gap_s)
         return settled is not None and balance_asked_boot_ns >= settled and available >= uncovered
+
+    def may_be_held(self, hold: Decimal, ours: Decimal, remaining: Decimal) -> bool:
+        """Whether what is on hold has room for the order beside what is known to rest: ours, and what others have."""
+        return hold - ours - self.others_hold >= remaining
 
 
 def gap_s(visibility_delay_s: float) -> float:
@@ -98,6 +106,19 @@ def uncovered(owned: Decimal, working: Iterable[OrderRecord], sought: frozenset[
     """What is owned beyond all SELLs that the venue may hold coins for; ``sought``: those that it does not find."""
     held = [one.facts.remaining for one in working if one.side is Side.SELL and one.working and one.id not in sought]
     return max(ZERO, owned - sum(held, ZERO))
+
+
+def shown_holds(working: Iterable[OrderRecord], base: str, sought: frozenset[str]) -> Decimal:
+    """What SELLs of ours that the venue shows hold of a base asset, over all its products."""
+    resting = [one for one in working if one.side is Side.SELL and one.working and one.facts.seen]
+    ours = [one for one in resting if one.symbol.partition("-")[0] == base and one.id not in sought]
+    return sum((one.facts.remaining for one in ours), ZERO)
+
+
+def others_hold(listing: Iterable[VenueOrder], base: str, is_ours: Callable[[VenueOrder], bool]) -> Decimal:
+    """What open SELLs of somebody else hold of a base asset; one of no stated size is taken to hold nothing."""
+    sells = [one for one in listing if one.side == Side.SELL.value and one.product_id.partition("-")[0] == base]
+    return sum((one.base_size - one.filled_size for one in sells if one.base_size and not is_ours(one)), ZERO)
 
 
 def may_rest(record: OrderRecord, now_utc_ns: int, grace_ns: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -83,7 +84,10 @@ def test_a_stop_that_vanished_is_proven_gone_and_replaced_without_anybody(desk: 
     assert len(desk.venue.open()) == 1
 
 
-def test_a_hold_that_stands_proves_that_it_is_there(desk: Desk) -> None:
+@pytest.mark.parametrize("others", [0, 1], ids=["no_other_coins", "the_owner_has_coins_too"])
+def test_a_hold_that_stands_proves_that_it_is_there(desk: Desk, others: int) -> None:
+    """With the owner's coins free beside it a second stop would rest, and both of them fire in a crash."""
+    desk.venue.coins["BTC"] += others
     (order,) = desk.venue.open()
     desk.venue.hidden.add(order.order_id)  # in no answer, yet its coins are held
     desk.pass_time(60)
@@ -93,6 +97,20 @@ def test_a_hold_that_stands_proves_that_it_is_there(desk: Desk) -> None:
     desk.pass_time(5)
     assert status(desk) == "PROTECTED"
     assert desk.tracker.wire.vanishing == {}
+
+
+def test_what_the_owners_order_holds_does_not_keep_a_stop_from_being_proven_gone(desk: Desk) -> None:
+    old = vanish(desk)
+    desk.venue.coins["BTC"] += 2
+    owners = replace(old, order_id="v-owner", client_order_id="by hand", order_type="limit_gtc", trigger_status="")
+    desk.venue.orders["v-owner"] = replace(owners, stop_price=None)
+    desk.venue.hidden.add("v-owner")
+    desk.pass_time(40)
+    assert len(desk.venue.history) == 2, "coins on hold that nobody explains may be the stop's own"
+    desk.venue.hidden.clear()
+    desk.pass_time(15)
+    assert desk.venue.history[2:] == ["SELL bracket_gtc 1"]
+    assert status(desk) == "PROTECTED"
 
 
 def test_a_failed_question_proves_nothing(desk: Desk) -> None:
