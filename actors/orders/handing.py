@@ -25,6 +25,9 @@ BALANCE_PATIENCE_S = 2.0
 """How long a hand-over waits for a balance that shows its coins; then the venue itself is asked to sell them."""
 ASTRAY_AGAIN_S = 1.0
 """How soon fills and balance are read again for a sale past orders that went astray: it may take two minutes."""
+LOST_SALES_MAX_WAIT = 10
+"""The grace of a lost sale grows to this many times itself: each is asked for until its absence is proven, and a venue
+that takes no order for minutes must not use up the requests of the hour, after which nothing could be sold at all."""
 SOUGHT_S = 10.0
 """So long coins on hold may be those of an order that went astray: one that is there is shown by then."""
 
@@ -225,13 +228,17 @@ class TrackerHanding(TrackerWire):
 
     def astray(self, symbol: str, working: list[OrderRecord]) -> dict[str, int]:
         """Orders that the venue has not known for longer than the grace, by the moment since when: what is urgent
-        goes on past them."""
+        goes on past them, past each further lost sale after twice the time."""
         watch, now = self.watch(symbol), self.clock.boot_ns()
         since = {**watch.unseen, **watch.missing}
         grace_ns = round(self.settings.orders.stop_trigger_grace_s * NS_PER_S)
+        lost = [one for one in working if one.side is Side.SELL and one.id in since]
+        sales = {one.id for one in lost if one.intent.kind is OrderKind.LIMIT_IOC}
+        sale_grace_ns = grace_ns * min(LOST_SALES_MAX_WAIT, 2 ** max(0, min(len(sales), 8) - 1))
         return {
             one.id: since[one.id] for one in working
-            if protection.may_go_astray(one) and one.id in since and now - since[one.id] >= grace_ns
+            if protection.may_go_astray(one) and one.id in since
+            and now - since[one.id] >= (sale_grace_ns if one.id in sales else grace_ns)
         }  # fmt: skip
 
     def ask_strays(self, symbol: str, names: frozenset[str], clear: Callable[[], None]) -> None:

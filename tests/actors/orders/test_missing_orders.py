@@ -450,3 +450,17 @@ def test_a_missing_stop_below_its_price_is_sold_before_it_is_proven_gone(desk: D
     assert (sale.role, sale.reason) == (Role.PROTECTION, "stop")
     desk.pass_time(20)
     assert [one.state for one in protective(desk)] == [OrderState.CANCELLED]
+
+
+def test_a_venue_that_loses_every_sale_for_minutes_leaves_requests_for_the_one_that_it_takes(desk: Desk) -> None:
+    vanish(desk)
+    desk.venue.cut[IOC] = "before"
+    desk.venue.bids["BTC-USD"] = Decimal("94.00")
+    desk.pass_time(300, 0.5)
+    hour = desk.settings.gateway.requests_per_hour
+    assert desk.venue.asked.total() * 12 < 1.3 * hour
+    assert len(desk.tracker.ledger.orders_since(0)) < 20
+    desk.venue.cut.clear()
+    desk.pass_time(35, 0.5)
+    assert desk.position() is None
+    assert desk.venue.coins["BTC"] == 0
