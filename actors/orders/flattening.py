@@ -153,9 +153,11 @@ class TrackerFlattening(TrackerArming):
     # --- what a release left unsold ----------------------------------------------------------------------------
 
     def _under_way(self, run: StopRun) -> list[str]:
-        """Symbols on which the stop's own sale is not over."""
+        """Symbols on which the stop's own sale is not over: a hand-over goes on, or a sale may yet be filled."""
         open_exits = [Handover.from_json(body) for body in self.ledger.documents("handovers").values()]
-        return [one.symbol for one in open_exits if one.correlation_id == _correlation(run)]
+        symbols = {one.symbol for one in open_exits if one.correlation_id == _correlation(run)}
+        symbols |= {one.symbol for one in self.ledger.working() if one.intent.correlation_id == _correlation(run)}
+        return sorted(symbols)
 
     def conclude_released(self) -> None:
         """Alert what a release left unsold, once its last sale is over; after a crash rather twice than never."""

@@ -10,7 +10,7 @@ import pytest
 
 from actors.messages.control import CancelProof, OperatorCommand, OperatorVerb
 from actors.messages.health import Alert, TradingState
-from actors.messages.orders import Protection, SubmitOrder
+from actors.messages.orders import OrderKind, Protection, SubmitOrder
 from tests.actors.orders.desk import Desk
 from tests.actors.orders.test_adopting import accept, shown
 
@@ -138,6 +138,22 @@ def test_a_sale_at_the_venue_is_awaited_and_booked_and_its_rest_protected(desk: 
     assert (position.quantity, position.protection) == (D("0.6"), Protection.PROTECTED)
     desk.harness.deliver(OperatorCommand("op-1-1-2", OperatorVerb.RELEASE, "drill", "anna"))
     assert "left unsold: 0.6 BTC-USD" in proofs(desk, "op-1-1-2")[-1].text
+
+
+def test_a_sale_whose_fate_is_not_known_is_awaited_before_it_is_said_what_was_left(desk: Desk) -> None:
+    desk.venue.cut[OrderKind.LIMIT_IOC] = "before"
+    closed(desk, False)
+    desk.pass_time(3)
+    release(desk)
+    desk.pass_time(10)
+    desk.harness.deliver(OperatorCommand("op-1-1-2", OperatorVerb.RELEASE, "drill", "anna"))
+    told = proofs(desk, "op-1-1-2")[-1]
+    assert (told.complete, "a sale is under way: BTC-USD" in told.text) == (False, True), "it may yet be filled"
+    assert not [one for one in desk.sent("alerts", Alert) if "unsold" in one.key]  # type: ignore[attr-defined]
+    desk.pass_time(150, 1.0)
+    desk.harness.deliver(OperatorCommand("op-1-1-2", OperatorVerb.RELEASE, "drill", "anna"))
+    assert proofs(desk, "op-1-1-2")[-1].complete
+    left_alone(desk)
 
 
 def test_a_resume_ends_a_flatten_whose_release_nobody_kept(desk: Desk) -> None:
