@@ -212,12 +212,20 @@ def note_changed_fill(ledger: Ledger, fill: VenueFill, booked: Booked) -> bool:
         "size": (kept.size, fill.size),
         "price": (kept.price, fill.price),
         "fee": (kept.fee, fill.commission),
+        "type": (ledger.fill_type(fill.entry_id), fill.trade_type),
     }
-    changed = [f"{name} {was}, now {now}" for name, (was, now) in told.items() if was != now]
+    if fill.trade_type in ADJUSTMENTS:
+        del told["side"]  # what is kept has its order's; the venue may name either
+    changed = [f"{name} {was}, now {now}" for name, (was, now) in told.items() if not _is_same(was, now)]
     if changed:
         text = f"fill {fill.entry_id} of {kept.client_order_id}: {'; '.join(changed)}. The books keep what was first"
         booked.note("fill_changed", fill.entry_id, kept.symbol, text)
     return True
+
+
+def _is_same(was: object, now: object) -> bool:
+    unread = isinstance(was, Decimal) and isinstance(now, Decimal) and was.is_nan() and now.is_nan()
+    return unread or was == now
 
 
 def vouched_fill(ledger: Ledger, record: OrderRecord) -> FillRecord | None:

@@ -76,6 +76,11 @@ class LedgerReads:
         row = self._db.execute("SELECT * FROM fills WHERE entry_id=?", (entry_id,)).fetchone()
         return None if row is None else rows.fill_from_row(row)
 
+    def fill_type(self, entry_id: str) -> str:
+        """What kind of trade the fill was first told to be; empty when it is not known."""
+        row = self._db.execute("SELECT trade_type FROM fills WHERE entry_id=?", (entry_id,)).fetchone()
+        return "" if row is None else str(row[0])
+
     def booked_fill(self, entry_id: str) -> FillRecord | None:
         row = self._db.execute("SELECT * FROM fills WHERE entry_id=? AND booked=1", (entry_id,)).fetchone()
         return None if row is None else rows.fill_from_row(row)

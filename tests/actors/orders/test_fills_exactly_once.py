@@ -204,6 +204,7 @@ CHANGES: dict[str, st.SearchStrategy[object]] = {
     "side": st.just("SELL"),
     "product_id": st.just("ETH-USD"),
     "order_id": st.just("v-2"),
+    "trade_type": st.sampled_from(["REVERSAL", "CORRECTION"]),
 }
 
 
@@ -234,6 +235,18 @@ def test_an_entry_told_otherwise_changes_no_book_and_halts(
         assert (event is not None) is bool(names)
         assert event is None or event["kind"] == "fill_changed"
         desk.kill()
+
+
+@pytest.mark.parametrize("changes", [{"side": "SELL"}, {"commission": Decimal("NaN")}])
+def test_an_adjustment_that_is_kept_is_no_other_fill_when_it_is_listed_again(
+    desk: Desk, changes: dict[str, object]
+) -> None:
+    told = replace(desk.venue.fills[0], entry_id="a-1", trade_type="REVERSAL", **changes)  # type: ignore[arg-type]
+    desk.harness.deliver(VenueEvidence((), (told,)))
+    assert breakers(desk) == ["reconcile"]
+    desk.restart()
+    desk.harness.deliver(VenueEvidence((), (told,)))
+    assert breakers(desk) == [], "an operator has dealt with it"
 
 
 def test_numbers_written_otherwise_are_the_same_fill(desk: Desk) -> None:
