@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from actors.admin.reported import (
     Json,
@@ -22,7 +21,6 @@ from actors.messages.books import PortfolioSnapshot, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import BreakerState, ChildState, Lease, TradingState, TreeReport
 from actors.messages.market import FeedHealth, GuardedQuote
-from actors.messages.orders import OrderState, Role
 from actors.messages.reconcile import ReconcileReport
 from actors.messages.venue import GatewayReport
 
@@ -227,17 +225,10 @@ def _positions(known: Known, now: int) -> list[Json]:
                 "protection": str(position.protection),
                 "stop": as_text(position.stop_price),
                 "target": as_text(position.target_price),
-                "resting_stops": [as_text(stop) for stop in _resting_stops(known.portfolio[0], position.symbol)],
+                "resting_stops": [as_text(stop) for stop in position.resting_stops],
             }
         )
     return lines
-
-
-def _resting_stops(snapshot: PortfolioSnapshot, symbol: str) -> list[Decimal]:
-    """The stops that rest at the venue; an adopted one need not be the planned one."""
-    resting = (OrderState.OPEN, OrderState.PARTIALLY_FILLED)
-    mine = (o for o in snapshot.open_orders if o.symbol == symbol and o.role is Role.PROTECTION and o.state in resting)
-    return sorted({order.stop_price for order in mine if order.stop_price is not None})
 
 
 def _pnl(known: Known) -> Json | None:

@@ -53,6 +53,8 @@ class Position:
     target_price: Decimal | None
     exit_due_utc_ns: int | None
     """When the maximum holding time ends."""
+    resting_stops: tuple[Decimal, ...] = ()
+    """Of the orders that cover it at the venue, lowest first; an adopted or moved one need not be the planned one."""
 
 
 @dataclass(frozen=True, slots=True)

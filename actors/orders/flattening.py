@@ -17,6 +17,7 @@ from actors.orders.exits import Handover
 from actors.orders.killing import StopKind, StopRun
 from actors.orders.ledger import Ledger
 from actors.orders.positions import Book
+from actors.orders.records import OrderRecord
 
 ZERO = Decimal(0)
 STOPS_KEPT = 256
@@ -203,8 +204,12 @@ class TrackerFlattening(TrackerArming):
 
     def resting_stop(self, symbol: str) -> Decimal | None:
         """The lowest stop of the orders that cover the position now; None when nothing covers it."""
-        prices = [self._shown_stops.get(one.id, one.intent.stop_price) for one in self.judge(symbol).covering]
-        return min((price for price in prices if price is not None), default=None)
+        return min(self.stops_of(self.judge(symbol).covering), default=None)
+
+    def stops_of(self, covering: Sequence[OrderRecord]) -> tuple[Decimal, ...]:
+        """As the venue shows them, each once, lowest first."""
+        prices = {self._shown_stops.get(one.id, one.intent.stop_price) for one in covering}
+        return tuple(sorted(price for price in prices if price is not None))
 
     def position_proofs(self) -> tuple[PositionProof, ...]:
         """How every own position stands, from the venue's orders."""

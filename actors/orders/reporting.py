@@ -74,6 +74,7 @@ class TrackerReporting(TrackerAccepting):
                     stop_price=at.stop if at else None,
                     target_price=at.target if at else None,
                     exit_due_utc_ns=plan.exit_due_utc_ns if plan else None,
+                    resting_stops=self.stops_of(judgement.covering),
                 )
             )
         return tuple(found)

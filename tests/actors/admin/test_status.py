@@ -9,11 +9,11 @@ import pytest
 
 from actors.admin.status import MARK_MAX_AGE_S, Identity, Known, TreeRestarts, make_status
 from actors.clock import NS_PER_S
-from actors.messages.books import OpenOrder, PnlBooks, PortfolioSnapshot, Position, RiskReport
+from actors.messages.books import PnlBooks, PortfolioSnapshot, Position, RiskReport
 from actors.messages.control import ControlReport
 from actors.messages.health import Lease, TradingState
-from actors.messages.market import GuardedQuote, Quote, Side
-from actors.messages.orders import OrderKind, OrderState, Protection, Role
+from actors.messages.market import GuardedQuote, Quote
+from actors.messages.orders import Protection
 from commands.status import page
 
 NOW = 1_000 * NS_PER_S
@@ -85,23 +85,9 @@ def test_what_an_operator_stopped_is_shown_with_the_way_out(state: TradingState,
     [(None, "stop 95 planned, none rests"), ("95", "stop 95,"), ("93", "stop 93 (planned 95)")],
 )
 def test_the_stop_that_rests_is_shown_not_the_planned_one_alone(resting: str | None, shown: str) -> None:
+    stops = () if resting is None else (Decimal(resting),)
     snapshot = holding()
-    if resting is not None:
-        order = OpenOrder(
-            client_order_id="td-a-1-p-2",
-            order_id="v-2",
-            symbol="BTC-USD",
-            side=Side.SELL,
-            role=Role.PROTECTION,
-            kind=OrderKind.BRACKET_GTC,
-            state=OrderState.OPEN,
-            base_size=Decimal(2),
-            filled_size=ZERO,
-            limit_price=Decimal(110),
-            stop_price=Decimal(resting),
-            since_utc_ns=1,
-        )
-        snapshot = replace(snapshot, open_orders=(order,))
+    snapshot = replace(snapshot, positions=(replace(snapshot.positions[0], resting_stops=stops),))
     lines = list(page(make_status(Known(portfolio=(snapshot, NOW)), IDENTITY, NOW, NOW)))
     assert any(shown in line for line in lines)
 

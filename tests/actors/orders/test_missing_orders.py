@@ -70,9 +70,15 @@ def test_a_stop_that_vanished_is_proven_gone_and_replaced_without_anybody(desk: 
     assert "naked:BTC-USD" in keys(desk)
     assert "once that is proven it is protected anew" in text_of(desk, "naked:BTC-USD")
     assert len(desk.venue.history) == 2, "nothing is placed before the proof"
+    shown = desk.position()
+    assert shown is not None
+    assert (shown.stop_price, shown.resting_stops) == (Decimal("95.00"), ()), "planned, and none rests"
     desk.pass_time(9)
     assert desk.venue.history[2:] == ["SELL bracket_gtc 1"]
     assert status(desk) == "PROTECTED"
+    shown = desk.position()
+    assert shown is not None
+    assert shown.resting_stops == (Decimal("95.00"),)
     first, second = protective(desk)
     assert (first.state, first.reason, second.state) == (OrderState.CANCELLED, "vanished", OrderState.OPEN)
     assert first.id in text_of(desk, f"vanished:{first.id}")
