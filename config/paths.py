@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -18,16 +19,24 @@ def run_dir(data_dir: Path, memory: Path = MEMORY) -> Path:
     """A folder in memory: an actor that dies while the disk takes no writes needs a socket to come back.
 
     Where there is no such file system it is ``<data>/run`` if socket paths fit there, else below the temporary folder.
-    The name has the owner of the data folder, so that root finds it too.
+    The name has the owner of the data folder, so that root finds it too, and the space of process ids: containers may
+    share this memory, and each calls its data folder the same.
     """
     resolved = data_dir.resolve()
-    name = f"td-{_owner(resolved)}-{hashlib.sha256(os.fsencode(resolved)).hexdigest()[:12]}"
+    digest = hashlib.sha256(os.fsencode(resolved) + _pid_space()).hexdigest()
+    name = f"td-{_owner(resolved)}-{digest[:12]}"
     if memory.is_dir() and os.access(memory, os.W_OK | os.X_OK):
         return memory / name
     inside = resolved / "run"
     if len(os.fsencode(inside)) + 1 + LONGEST_SOCKET_NAME <= MAX_UNIX_PATH:
         return inside
     return Path(tempfile.gettempdir()) / name
+
+
+def _pid_space() -> bytes:
+    with contextlib.suppress(OSError):
+        return os.fsencode(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - no path, a name of the kernel's
+    return b""
 
 
 def _owner(folder: Path) -> int:

@@ -28,3 +28,11 @@ def test_sockets_are_apart_from_the_data_folder_and_each_has_its_own(tmp_path: P
 
 def test_without_a_file_system_in_memory_sockets_live_in_the_data_folder_when_they_fit(tmp_path: Path) -> None:
     assert run_dir(Path("/srv/data"), tmp_path / "none") == Path("/srv/data/run")
+
+
+def test_containers_that_share_memory_and_call_their_folders_alike_do_not_share_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = run_dir(Path("/srv/data"), tmp_path)
+    monkeypatch.setattr(os, "readlink", lambda _path: "pid:[1]")
+    assert run_dir(Path("/srv/data"), tmp_path) != here
