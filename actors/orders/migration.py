@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from actors import durable
 from actors.orders import events, projections, schema, snapshots, verification
 from actors.orders.projections import Projections
 
@@ -51,9 +52,17 @@ def from_2(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _keep_copy(db: sqlite3.Connection, aside: Path) -> None:
-    if not aside.exists():
-        with closing(sqlite3.connect(aside)) as copy:
-            db.backup(copy)
+    """It has its name only when it is whole and on the disk: one that was cut short is made anew."""
+    if aside.exists():
+        return
+    partial = aside.with_name(f"{aside.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+    with closing(sqlite3.connect(partial)) as copy:
+        copy.execute("PRAGMA synchronous=FULL")
+        db.backup(copy)
+    partial.rename(aside)
+    durable.sync_folder(aside.parent)
 
 
 @contextmanager

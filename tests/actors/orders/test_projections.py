@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.messages.market import Side
-from actors.orders import machine, projections, schema, snapshots, verification
+from actors.orders import machine, migration, projections, schema, snapshots, verification
 from actors.orders.killing import StopRun
 from actors.orders.ledger import Ledger, LedgerCorruptError
 from actors.orders.reads import Plan
@@ -358,6 +360,39 @@ def test_a_ledger_of_schema_2_is_brought_here_whole_and_kept_aside(version_2: Pa
     with closing(sqlite3.connect(version_2.with_name("ledger.db.schema-2"))) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
     assert problem(version_2) == ""
+
+
+def test_a_death_while_the_copy_is_made_leaves_no_part_of_it_in_the_name_of_the_whole(
+    version_2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = version_2.with_name("ledger.db.schema-2")
+    pid = os.fork()
+    if pid == 0:
+        with closing(sqlite3.connect(version_2)) as db:
+            monkeypatch.setattr(migration, "closing", lambda copy: _DiesInTheMiddle(copy))
+            migration.from_2(db, version_2)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert not aside.exists()
+    Ledger.open(version_2).close()
+    with closing(sqlite3.connect(aside)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert not list(aside.parent.glob("*.partial*"))
+
+
+class _DiesInTheMiddle:
+    """A copy to which some pages have come when its process is killed."""
+
+    def __init__(self, copy: sqlite3.Connection) -> None:
+        self._copy = copy
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._copy.execute("CREATE TABLE half (way TEXT)")
+        os.kill(os.getpid(), signal.SIGKILL)
+        return self._copy
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def test_a_ledger_of_schema_2_that_contradicts_itself_is_refused_and_left_as_it_is(version_2: Path) -> None:
