@@ -45,7 +45,8 @@ class EmbeddedSimulator:
         self._ready_file.unlink(missing_ok=True)
         self._log = (folder / "simulator.log").open("ab")
         command = [sys.executable, "-m", "simulator", "--source", source, "--data-dir", str(folder)]
-        command += ["--ready-file", str(self._ready_file), "--die-with-parent", "--replay-time", "wall"]
+        command += ["--ready-file", str(self._ready_file), "--die-with-parent", str(os.getpid())]
+        command += ["--replay-time", "wall"]
         if source.startswith("synthetic"):
             command += ["--symbols", ",".join(symbols)]
         self.process = subprocess.Popen(

@@ -100,12 +100,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--replay-time", choices=("recorded", "wall"), default="recorded",
                         help="the venue's clock in a replay")
     parser.add_argument("--frozen", action="store_true", help="start with every synthetic market frozen")
-    parser.add_argument("--die-with-parent", action="store_true")
+    parser.add_argument("--die-with-parent", type=int, metavar="PID",
+                        help="end when this parent does, dead already or not")
     return parser
 
 
-def _die_with_parent() -> None:
-    parent = os.getppid()
+def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
@@ -233,8 +233,8 @@ async def _serve(app: web.Application, host: str, port: int, tls: ssl.SSLContext
 def main() -> None:
     """Run the venue; without --data-dir everything is gone when it ends."""
     options = arguments().parse_args()
-    if options.die_with_parent:
-        _die_with_parent()
+    if options.die_with_parent is not None:
+        _die_with_parent(options.die_with_parent)
     try:
         listing(symbol for symbol in options.symbols.split(",") if symbol)
     except KeyError as error:
