@@ -76,7 +76,7 @@ class TreeLife:
         )
         self._beat: Heartbeat | None = None
         self._admin_answers = 0
-        self._health_error = ""
+        self._health_error = self._sockets_gone = ""
         self._next_ping = self._next_probe = 0.0
         self._ready = self._up = False
         self.has_begun = False
@@ -144,7 +144,7 @@ class TreeLife:
             why = "--for is over"
         if why:
             return self._stop(system, why), why
-        silence = self._pulse.look(now)
+        silence = self._pulse.look(now) or self._sockets_gone
         if silence:
             self._log.critical("tree_hung", why=silence)
             return exits.ROOT_HUNG, f"hung: {silence}"
@@ -172,6 +172,7 @@ class TreeLife:
                     self._touch_health()
         if now >= self._next_probe:
             system.probe_admin()
+            self._sockets_gone = "" if system.has_sockets() else f"{run_dir(self.settings.data_dir)} was removed"
             self._next_probe = now + PROBE_S
         if system.admin_answers != self._admin_answers:
             self._admin_answers = system.admin_answers

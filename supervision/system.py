@@ -122,6 +122,16 @@ class DaemonSystem:
         self.admin_answers += isinstance(message, QueryAck)
         return message
 
+    def has_sockets(self) -> bool:
+        """Whether new connections find anybody: links that are open outlive their folder, and nothing else does."""
+        try:
+            (self._transport.directory / ADMIN_NAME).stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass  # a file system that does not answer has removed nothing
+        return True
+
     # --- life and death ---
 
     def descriptors(self) -> list[int]:

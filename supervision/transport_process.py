@@ -128,6 +128,8 @@ def peer_credentials(link: socket.socket) -> tuple[int, int]:
 def remove_stale_sockets(directory: Path) -> int:
     """Unlink the sockets whose maker is dead (an actor dies with the maker of its socket); how many."""
     removed = 0
+    if not directory.exists():
+        return removed  # somebody removed the folder itself
     for entry in directory.iterdir():
         maker = entry.name.partition(".")[0]
         try:
