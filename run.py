@@ -19,6 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
         alive = is_alive(options.data_dir / "health")
         print("alive" if alive else "not alive")
         return 0 if alive else 1
+    if options.command == "start":
+        from commands.ring_signals import keep_until_caught
+
+        keep_until_caught()
     from commands.dispatch import dispatch
 
     return dispatch(options)

@@ -44,13 +44,14 @@ Begin = Callable[[], tuple[Settings, str]]
 
 class OuterRing:
     """Starts trees one after another. ``begin`` bumps the epoch and writes the start down, durably (raises Refused);
-    it gives the settings of that start and why it must not trade by itself."""
+    it gives the settings of that start and why it must not trade by itself. ``signals`` are caught by now."""
 
     def __init__(
         self,
         begin: Begin,
         simulator: EmbeddedSimulator | None,
         log: Log,
+        signals: Signals,
         *,
         for_s: float | None = None,
         begun: float | None = None,
@@ -58,7 +59,7 @@ class OuterRing:
         self._begin = begin
         self._simulator = simulator
         self._log = log
-        self._signals = Signals()
+        self._signals = signals
         self._notifier = Notifier(os.environ)
         self._pager = Pager(log)
         self._asked_to_stop = ""
@@ -83,8 +84,11 @@ class OuterRing:
         Raises Refused, SocketDirectoryError, SystemRunning and SystemFailed for the first start.
         """
         become_subreaper()
-        self._signals.catch()
         self.settings, halt_reason = self._begin()
+        if why := self._heed():
+            self.last_end_was_orderly = True
+            self._log.info("ended", exit_code=exits.OK, why=f"{why} came before a tree was started")
+            return exits.OK
         self._restarts = RootRestarts(self.settings.supervision)
         ending = self._live(1, halt_reason, "")
         lives = 1

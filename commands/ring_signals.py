@@ -12,6 +12,11 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
+def keep_until_caught() -> None:
+    """What comes while a start loads its code waits: as PID 1 it would be lost, else it would leave half a start."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+
+
 class Signals:
     """One per process, main thread only."""
 
@@ -23,6 +28,7 @@ class Signals:
         signal.set_wakeup_fd(self._wake_w, warn_on_full_buffer=False)
         for number in CAUGHT:
             signal.signal(number, lambda received, _frame: self._taken.append(received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
 
     def call(self, number: int, act: Callable[[], None]) -> None:
         """From here on ``act`` at once in the handler: nobody takes any more, and none may be lost until the exit."""

@@ -24,6 +24,7 @@ from commands.prepare import (
     refuse_unbuilt_modes,
 )
 from commands.restore import unfinished
+from commands.ring_signals import Signals
 from commands.starts import StartBook
 from commands.venue_process import EmbeddedSimulator, SimulatorError, VenueAt, find_simulator
 from config.settings import ConfigError, Settings, config_hash
@@ -39,6 +40,8 @@ def start(options: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop; its exit code (commands/exits.py)."""
     mode = options.mode or "demo"
     begun = time.monotonic()
+    signals = Signals()
+    signals.catch()
     try:
         _check_options(options, mode)
         settings = load(options, mode, os.environ)
@@ -63,7 +66,7 @@ def start(options: argparse.Namespace) -> int:
         if mode == "demo":
             venue = simulator.wait_ready() if simulator else find_simulator(options.simulator_url, options.simulator_ca)
             settings = with_venue(settings, venue)
-        ring = OuterRing(partial(_begin, settings, log), simulator, log, for_s=options.for_s, begun=begun)
+        ring = OuterRing(partial(_begin, settings, log), simulator, log, signals, for_s=options.for_s, begun=begun)
         return _run_trees(ring, log)
     except (Refused, SimulatorError, SocketDirectoryError) as error:
         return _refuse(str(error))

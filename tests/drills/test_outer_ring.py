@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.paths import run_dir
 from tests.drills.daemon import (
     Daemon,
     Json,
@@ -120,6 +122,28 @@ def test_signals_are_heeded_while_no_tree_lives(
     assert {order["order_id"] for order in open_orders(venue, "SELL")} == stops
     starts = json.loads((one.data / "demo" / "starts.json").read_text())
     assert [start["clean"] for start in starts] == [False, False], "both trees died, whatever ended the process"
+
+
+def test_a_tree_whose_sockets_were_removed_is_replaced_before_anybody_misses_it(daemon: Callable[..., Daemon]) -> None:
+    """As a host's clean-up after a logout does: open links go on, but no operator and no new part finds a socket."""
+    one = daemon()
+    first = one.epoch()
+    shutil.rmtree(run_dir(one.data))
+    status = one.wait_status(lambda s: s["epoch"] > first and s["ready"], "a new tree", 30)
+    assert "was removed" in status["tree"]["last_reason"]
+    assert one.run("kill", "--reason", "drill").returncode == 0
+    assert one.terminate() == 0
+    assert not run_dir(one.data).exists()
+
+
+def test_a_stop_that_comes_while_the_daemon_starts_is_an_orderly_one(daemon: Callable[..., Daemon]) -> None:
+    one = daemon(wait=False)
+    assert one.process is not None
+    wait_for(lambda: any(line.get("event") == "starting" for line in one.log_lines()), "its first line", step_s=0.002)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(30) == 0, one.tail()
+    starts = json.loads((one.data / "demo" / "starts.json").read_text())
+    assert [start["clean"] for start in starts] == [True]
 
 
 def test_no_zombie_stays_below_the_daemon(daemon: Callable[..., Daemon]) -> None:
