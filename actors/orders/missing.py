@@ -9,6 +9,7 @@ from decimal import Decimal
 from actors.clock import NS_PER_S
 from actors.messages.health import Severity
 from actors.messages.market import Side
+from actors.messages.orders import OrderState
 from actors.messages.venue import QueryKind, VenueAnswer, VenueOrder
 from actors.orders import booking, unknowns, vanished
 from actors.orders.facts import TrackerFacts
@@ -19,6 +20,8 @@ from actors.orders.vanished import Evidence, Vanishing
 from actors.orders.wire import PRIORITY_PROTECT, PRIORITY_UNKNOWN, Question
 
 END_GRACE_NS = 2 * NS_PER_S
+WITNESS_NS = 24 * 3600 * NS_PER_S
+WITNESSES = 200
 VANISHED = "vanished"
 """Reason of an order that was proven gone."""
 
@@ -66,6 +69,9 @@ class TrackerMissing(TrackerFacts):
 
     def _look_for(self, record: OrderRecord, *, second: bool) -> None:
         name, since = record.id, record.intent.created_utc_ns - MARGIN_NS
+        witness = self._witness()
+        if witness is not None:
+            since = min(since, witness.intent.created_utc_ns - MARGIN_NS)
         kinds = {Evidence.LISTING: QueryKind.ORDERS_SINCE}
         if second:
             self.ask_order(record)
@@ -74,17 +80,30 @@ class TrackerMissing(TrackerFacts):
         for what, kind in kinds.items():
             self.ask(
                 Question(
-                    f"gone:{kind.value}:{name}", kind, self._not_listed(record, what), PRIORITY_UNKNOWN,
+                    f"gone:{kind.value}:{name}", kind, self._not_listed(record, what, witness), PRIORITY_UNKNOWN,
                     client_order_id=name if kind is QueryKind.ORDER else None, since_utc_ns=since,
                 )
             )  # fmt: skip
 
-    def _not_listed(self, record: OrderRecord, what: Evidence) -> Callable[[VenueAnswer], None]:
+    def _witness(self) -> OrderRecord | None:
+        """The newest order of ours that was filled: a listing of all statuses that lacks it lacks others, too."""
+        since = self.clock.utc_ns() - WITNESS_NS
+        newest = self.ledger.newest_orders(WITNESSES)
+        filled = (one for one in newest if one.state is OrderState.FILLED and one.facts.seen and not one.facts.gone)
+        return next((one for one in filled if one.intent.created_utc_ns >= since), None)
+
+    def _not_listed(
+        self, record: OrderRecord, what: Evidence, witness: OrderRecord | None
+    ) -> Callable[[VenueAnswer], None]:
         name = record.id
 
         def done(answer: VenueAnswer) -> None:
             if not answer.ok or not self.take(answer.orders) or name not in self.wire.vanishing:
                 return  # a failed question proves nothing, and one that shows the order has ended the search
+            shown = {view.order_id for view in answer.orders}
+            if what is Evidence.LISTING and witness is not None and witness.facts.order_id not in shown:
+                self.log.warning("listing_incomplete", order=name, lacks=witness.id)
+                return
             self._note_clear(name, what, answer.asked_boot_ns)
             if what is Evidence.OPEN:
                 self._note_others(record, answer.orders)

@@ -13,7 +13,7 @@ from actors.messages.health import Alert, BreakerSignal
 from actors.messages.market import Side
 from actors.messages.orders import OrderKind, OrderState, Protection, Role
 from actors.messages.reconcile import LedgerOrder
-from actors.messages.venue import VenueOrder
+from actors.messages.venue import VenueBalance, VenueOrder
 from actors.orders.records import OrderRecord
 from tests.actors.orders.desk import Desk
 
@@ -103,6 +103,18 @@ def test_a_hold_that_stands_proves_that_it_is_there(desk: Desk, others: int) -> 
     desk.pass_time(5)
     assert status(desk) == "PROTECTED"
     assert desk.tracker.wire.vanishing == {}
+
+
+def test_a_venue_that_shows_no_order_and_old_accounts_proves_nothing(desk: Desk) -> None:
+    """The filled entry is missing from its listings as well, so they are not the venue's orders."""
+    desk.venue.stale = [VenueBalance("BTC", Decimal(2), Decimal(0))]
+    desk.venue.coins["BTC"] += 1
+    desk.venue.hidden |= set(desk.venue.orders)
+    desk.pass_time(60)
+    assert len(desk.venue.history) == 2
+    desk.venue.hidden.clear()
+    desk.pass_time(5)
+    assert status(desk) == "PROTECTED"
 
 
 def test_what_the_owners_order_holds_does_not_keep_a_stop_from_being_proven_gone(desk: Desk) -> None:

@@ -69,6 +69,8 @@ class Venue:
         """Client ids of orders that a question for the one order does not find."""
         self.zeros = False
         """Accounts are answered with zeros (the venue's day of 2024-02-28)."""
+        self.stale: list[VenueBalance] = []
+        """Accounts as they were; nothing newer is answered while this is set."""
         self.asked: Counter[QueryKind] = Counter()
         self.history: list[str] = []
         self.gateway = 1
@@ -245,7 +247,7 @@ class Venue:
             ]
             if self.zeros:
                 balances = [replace(one, available=Decimal(0), hold=Decimal(0)) for one in balances]
-            return replace(answer, balances=tuple(balances))
+            return replace(answer, balances=tuple(self.stale or balances))
         assert message.kind is QueryKind.BEST_BID_ASK
         return replace(answer, quotes=tuple(self.quote(symbol) for symbol in message.products))
 
