@@ -217,8 +217,9 @@ def note_changed_fill(ledger: Ledger, fill: VenueFill, booked: Booked) -> bool:
     if fill.trade_type in ADJUSTMENTS:
         del told["side"]  # what is kept has its order's; the venue may name either
     changed = [f"{name} {was}, now {now}" for name, (was, now) in told.items() if not _is_same(was, now)]
-    if changed:
-        text = f"fill {fill.entry_id} of {kept.client_order_id}: {'; '.join(changed)}. The books keep what was first"
+    text = f"fill {fill.entry_id} of {kept.client_order_id}: {'; '.join(changed)}. The books keep what was first"
+    # The venue goes on telling it so: an operator who has accepted that is not halted again by each new incarnation.
+    if changed and not ledger.is_accepted(fill.entry_id, text):
         booked.note("fill_changed", fill.entry_id, kept.symbol, text)
     return True
 

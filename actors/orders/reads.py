@@ -91,6 +91,12 @@ class LedgerReads:
         row = self._db.execute(sql, (key, kind)).fetchone()
         return None if row is None else orjson.loads(row[0])
 
+    def is_accepted(self, key: str, text: str) -> bool:
+        """Whether an anomaly of this key and text was reported, and what the venue shows was accepted after that."""
+        sql = """SELECT body FROM events WHERE kind='anomaly' AND key=? AND n <
+            (SELECT COALESCE(MAX(n), 0) FROM events WHERE kind='baseline_accepted')"""
+        return any(orjson.loads(row[0]).get("text") == text for row in self._db.execute(sql, (key,)))
+
     def fills_of_symbol(self, symbol: str) -> list[FillRecord]:
         sql = "SELECT * FROM fills WHERE symbol=? AND booked=1 ORDER BY trade_utc_ns, entry_id"
         return [rows.fill_from_row(row) for row in self._db.execute(sql, (symbol,))]

@@ -22,6 +22,7 @@ from actors.messages.venue import VenueFill, VenueOrder
 from actors.orders import positions
 from actors.orders.records import FillRecord
 from tests.actors.orders.desk import Desk
+from tests.actors.orders.test_adopting import accept
 
 WAYS = ("user", "user lost", "reset", "evidence", "evidence twice", "orders only", "wait", "restart", "new daemon")
 
@@ -235,6 +236,21 @@ def test_an_entry_told_otherwise_changes_no_book_and_halts(
         assert (event is not None) is bool(names)
         assert event is None or event["kind"] == "fill_changed"
         desk.kill()
+
+
+def test_a_changed_fill_that_an_operator_accepted_halts_no_restart_until_it_changes_again(desk: Desk) -> None:
+    told = replace(desk.venue.fills[0], commission=Decimal("0.91"))
+    desk.harness.deliver(VenueEvidence((), (told,)))
+    desk.restart()
+    desk.harness.deliver(VenueEvidence((), (told,)))
+    assert breakers(desk) == ["reconcile"], "nobody has accepted it yet"
+    accept(desk, fills=(told,))
+    for _ in range(2):
+        desk.restart()
+        desk.harness.deliver(VenueEvidence((), (told,)))
+        assert breakers(desk) == []
+    desk.harness.deliver(VenueEvidence((), (replace(told, commission=Decimal("0.92")),)))
+    assert breakers(desk) == ["reconcile"]
 
 
 @pytest.mark.parametrize("changes", [{"side": "SELL"}, {"commission": Decimal("NaN")}])
