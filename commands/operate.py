@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 import orjson
 
 from actors.clock import SystemClock
 from actors.latch import create_latch
+from commands.answering import within
 from commands.ask import Json, NotRunningError, ask, operator
 
 ANSWER_S = 90.0
 """Longer than the admin waits for proof."""
 STATUS_S = 5.0
+LATCH_S = 5.0
+"""A disk that hangs must not keep the kill from the daemon."""
+PANIC = "`run.py panic` cancels at the exchange without the daemon."
 DONE, REFUSED, NOT_RUNNING = 0, 1, 2
 
 
@@ -38,7 +43,7 @@ def operate(options: argparse.Namespace) -> int:
         print(f"{error}. {_without_a_daemon(options.command, latched=not unlatched)}".rstrip(), file=sys.stderr)
         return NOT_RUNNING
     except (OSError, ValueError) as error:
-        print(f"no whole answer: {error}", file=sys.stderr)
+        print(f"no whole answer: {error}. {PANIC if unlatched else ''}".rstrip(), file=sys.stderr)
         return REFUSED
     if "ok" not in last:  # the part that answers died or was replaced in the middle of it
         word = "the daemon hung up; what it began goes on: see `status`, and say it again"
@@ -78,7 +83,8 @@ def _flows_shown(options: argparse.Namespace) -> list[str]:
 def _latch(options: argparse.Namespace) -> bool:
     """Latch the kill on disk; True when the disk refuses. The daemon is told to kill in any case."""
     try:
-        create_latch(options.data_dir / "KILL", options.reason, operator(), SystemClock().utc_ns())
+        make = partial(create_latch, options.data_dir / "KILL", options.reason, operator(), SystemClock().utc_ns())
+        within(LATCH_S, make)
     except OSError as error:
         print(f"warning: the kill is NOT latched for the next start: {error}", file=sys.stderr)
         return True
@@ -89,9 +95,9 @@ def _without_a_daemon(command: str, *, latched: bool) -> str:
     """What an operator can do when nobody listens."""
     if command == "kill":
         told = "The kill is latched: the next start is KILLED. " if latched else ""
-        return f"{told}Nothing was cancelled: `run.py panic` cancels at the exchange without the daemon."
+        return f"{told}Nothing was cancelled: {PANIC}"
     if command in ("halt", "reduce"):
-        return "Nothing was cancelled: `run.py panic` cancels at the exchange without the daemon."
+        return f"Nothing was cancelled: {PANIC}"
     if command in ("resume", "release"):
         return f"Start it first (a latched kill starts KILLED, a halt HALTED), then {command}."
     return ""

@@ -11,8 +11,7 @@ import argparse
 import json
 import os
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from actors.clock import SystemClock, to_rfc3339
 from actors.gateway.decimals import MalformedAnswerError
 from actors.gateway.queries import ReadError
 from actors.latch import create_latch
+from commands.answering import within
 from commands.ask import operator
 from commands.exchange import Exchange, OutOfTimeError, Place, RefusedByVenueError
 from commands.keys import exposure_of_key_file, problem_with_key
@@ -63,7 +63,7 @@ def panic(options: argparse.Namespace) -> int:
         _check(options)
         if options.cancel_all and not options.yes:
             return _confirm_all(options)
-        latched = within(LATCH_S, lambda: latch(options.data_dir, options.reason))
+        latched = _latch_in_time(options)
         if latched.problem:
             print(f"warning: the kill is NOT latched: {latched.problem}", file=sys.stderr)
         elif not options.json:
@@ -106,13 +106,11 @@ def latch(data_dir: Path | None, reason: str) -> Latched:
     return Latched(f"kill latched in {folder}" if created else f"the kill was latched in {folder} before")
 
 
-def within(seconds: float, work: Callable[[], Latched]) -> Latched:
-    """What ``work`` answers, or that the disk did not."""
-    answers: list[Latched] = []
-    thread = threading.Thread(target=lambda: answers.append(work()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answers[0] if answers else Latched("", f"the disk did not answer within {seconds:g} s")
+def _latch_in_time(options: argparse.Namespace) -> Latched:
+    try:
+        return within(LATCH_S, lambda: latch(options.data_dir, options.reason))
+    except OSError as error:
+        return Latched("", str(error))
 
 
 # --- where, with which key, whose orders
