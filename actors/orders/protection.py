@@ -169,19 +169,28 @@ def _with_actions(now: Situation, covered: Decimal, status: Protection, rules: P
     if excess > 0:
         # First one that had vanished and is back (what stands in for it is whole), then the newest.
         least = sorted(_cancellable(now.orders), key=lambda one: (one.facts.returned == 0, -one.n))
-        return Judgement(status, covered, tuple(Cancel(one.id, "excess") for one in least[:1]), "excess")
+        crash = None if least else _below_stop(now, covered, status, at)  # lost sales that nobody can cancel
+        return crash or Judgement(status, covered, tuple(Cancel(one.id, "excess") for one in least[:1]), "excess")
     spent = [one for one in _cancellable(now.orders) if spent_target(one)]
     if spent:
         return Judgement(status, covered, tuple(Cancel(one.id, "target_partly_filled") for one in spent), "spent")
     if now.quote is not None and status is not Protection.DUST:
-        if now.quote.bid <= at.stop and status is Protection.NAKED and not _arriving(now, now.astray):
-            past = tuple(one.id for one in now.orders if one.id in now.astray)
-            return Judgement(status, covered, (Exit("stop"),), "below_stop", astray=past)
+        crash = _below_stop(now, covered, status, at)
+        if crash is not None:
+            return crash
         if at.target is not None and now.quote.bid >= at.target and _target_unserved(now):
             return Judgement(status, covered, (Exit("target"),), "above_target")
     if status is not Protection.NAKED:
         return Judgement(status, covered)
     return _placement(now, covered, status, rules, at)
+
+
+def _below_stop(now: Situation, covered: Decimal, status: Protection, at: Levels) -> Judgement | None:
+    """The market is at the stop of a position that nothing protects and no order on its way will: it is sold."""
+    if now.quote is None or now.quote.bid > at.stop or status is not Protection.NAKED or _arriving(now, now.astray):
+        return None
+    past = tuple(one.id for one in now.orders if one.id in now.astray)
+    return Judgement(status, covered, (Exit("stop"),), "below_stop", astray=past)
 
 
 def _placement(now: Situation, covered: Decimal, status: Protection, rules: ProductRules, at: Levels) -> Judgement:

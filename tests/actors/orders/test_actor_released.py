@@ -156,6 +156,20 @@ def test_a_sale_whose_fate_is_not_known_is_awaited_before_it_is_said_what_was_le
     left_alone(desk)
 
 
+def test_a_crash_after_the_release_is_sold_past_all_the_sales_that_were_lost(desk: Desk) -> None:
+    desk.venue.cut[OrderKind.LIMIT_IOC] = "before"
+    closed(desk, False)
+    desk.pass_time(12)
+    assert desk.states().count("exit UNKNOWN") > 1
+    release(desk)
+    desk.pass_time(15)
+    desk.venue.cut.clear()
+    assert desk.venue.sold("BTC-USD") == 0
+    desk.venue.bids["BTC-USD"] = D(94)
+    desk.pass_time(20)
+    assert desk.venue.sold("BTC-USD") == 1
+
+
 def test_a_resume_ends_a_flatten_whose_release_nobody_kept(desk: Desk) -> None:
     desk.pass_time(5)
     desk.lease(RUN)
