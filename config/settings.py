@@ -25,7 +25,7 @@ from config.sections.guard import GuardSettings
 from config.sections.orders import OrderSettings
 from config.sections.reconciler import ReconcilerSettings
 from config.sections.risk import CapitalSettings, RiskSettings
-from config.sections.silence import WORKERS, check_silence
+from config.sections.silence import WORKERS, check_names, check_silence
 from config.sections.strategist import StrategistSettings
 from config.sections.venue import VenueSettings
 from config.sections.watchdog import SupervisionSettings, WatchdogSettings
@@ -105,6 +105,7 @@ class Settings(Section):
                 f"watchdog.actors.strategist.progress_s ({judged_s:g}) would trip between two decision cycles: "
                 f"it must be at least twice strategist.cycle_s ({self.strategist.cycle_s:g}), or 0"
             )
+        check_names(self.watchdog)
         check_silence(self.watchdog, self.supervision, (*WORKERS, *self.guard_groups()))
         proven_s = self.venue.jwt_life_s + self.venue.visibility_delay_s + UNKNOWN_MARGIN_S
         if self.orders.unknown_latch_s <= proven_s:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.sections.silence import WORKERS
+from config.sections.silence import SUPERVISORS, WORKERS
 from config.settings import ConfigError
 from supervision import tree
 from tests.actors.harness import test_settings
@@ -39,6 +39,14 @@ def test_an_outer_limit_that_is_shorter_than_an_inner_one_is_refused_naming_both
 def test_a_longer_outer_limit_allows_a_longer_inner_one(tmp_path: Path) -> None:
     limits = {"default": {"missed_trip_s": 10, "missed_kill_s": 10}}
     assert test_settings(tmp_path, watchdog=limits, supervision={"tree_silent_s": 12.8})
+
+
+def test_limits_of_an_actor_that_does_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"watchdog\.actors\.trakcer: there is no such actor"):
+        test_settings(tmp_path, watchdog={"actors": {"trakcer": {"missed_kill_s": 2}}})
+    named = {name: {"lag_warn_ms": 300} for name in (*WORKERS, *SUPERVISORS, "guard", "guard.BTC-USD")}
+    settings = test_settings(tmp_path, watchdog={"actors": named})
+    assert {one.name for one in tree.root_spec(settings).children} <= {*WORKERS, *SUPERVISORS}
 
 
 def test_every_actor_but_the_guards_is_held_to_the_rule() -> None:

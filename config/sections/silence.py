@@ -14,6 +14,7 @@ WORKERS = (
     "strategist",
 )  # fmt: skip
 """Every actor that is no guard and no supervisor."""
+SUPERVISORS = ("root", "operations", "trading", "market", "decisions")
 BEATS_MISSED = 2.5
 """Silence is never judged before this many of the actor's own intervals."""
 BEAT_S = 0.25
@@ -26,6 +27,15 @@ RING_S = 5.0
 """The tree's sign of life may be missing for that long in the outer ring's eyes: the last part of ``tree_silent_s``."""
 LOOK_S = 1.0
 """Parents look every half second, and a kill takes a moment."""
+
+
+def check_names(watchdog: WatchdogSettings) -> None:
+    """Refuse limits of an actor that does not exist: whoever misspelt a name would believe in them."""
+    for name in watchdog.actors:
+        known = (*WORKERS, *SUPERVISORS, "guard")
+        if name not in known and not name.startswith("guard."):
+            there = f"{', '.join(known)}, guard.SYMBOL"
+            raise ValueError(f"watchdog.actors.{name}: there is no such actor; there are {there}")
 
 
 def kind_of(name: str) -> str:

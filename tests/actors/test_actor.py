@@ -161,7 +161,10 @@ def test_siblings_beat_at_the_same_moments_whenever_they_were_started(tmp_path: 
 
 def test_the_beat_interval_is_the_configured_one(tmp_path: Path) -> None:
     harness = ActorHarness(
-        Subject, settings=test_settings(tmp_path, watchdog={"actors": {"subject": {"beat_s": 1.5}}}), peers=["watchdog"]
+        Subject,
+        name="risk",
+        settings=test_settings(tmp_path, watchdog={"actors": {"risk": {"beat_s": 1.5}}}),
+        peers=["watchdog"],
     )
     harness.start()
     harness.advance(6.0)
