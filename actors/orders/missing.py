@@ -177,12 +177,16 @@ class TrackerMissing(TrackerFacts):
             self._prove_gone(record, "its end has passed")
         elif search.balance_asked_boot_ns < settled:
             self.wire.vanishing[record.id] = replace(search, balance_asked_boot_ns=self.clock.boot_ns())
-            key = f"gone:balance:{record.id}"
-            kind = QueryKind.BALANCES
-            self.ask(Question(key, kind, lambda answer: self._weigh_hold(record, answer), PRIORITY_UNKNOWN))
+            key, kind, ours = f"gone:balance:{record.id}", QueryKind.BALANCES, self._ours_hold(record)
+            self.ask(Question(key, kind, lambda answer: self._weigh_hold(record, answer, ours), PRIORITY_UNKNOWN))
 
-    def _weigh_hold(self, record: OrderRecord, answer: VenueAnswer) -> None:
-        """Whether the account shows as free what no other order of ours can hold."""
+    def _ours_hold(self, record: OrderRecord) -> Decimal:
+        base, sought = record.symbol.partition("-")[0], frozenset(self.wire.vanishing)
+        return vanished.shown_holds(self.ledger.working(), base, sought)
+
+    def _weigh_hold(self, record: OrderRecord, answer: VenueAnswer, ours_before: Decimal) -> None:
+        """Whether the account shows as free what no other order of ours can hold; ``ours_before``: what was known to
+        be held when it was asked, since an order that came in between is not in the answer."""
         search = self.wire.vanishing.get(record.id)
         if not answer.ok or search is None:
             return
@@ -191,7 +195,7 @@ class TrackerMissing(TrackerFacts):
         available = sum((one.available for one in wallets), Decimal(0))
         hold = sum((one.hold for one in wallets), Decimal(0))
         uncovered = vanished.uncovered(self.ledger.book(symbol).quantity, self.ledger.working(symbol), sought)
-        ours = vanished.shown_holds(self.ledger.working(), base, sought)
+        ours = min(ours_before, self._ours_hold(record))
         held = search.may_be_held(hold, ours, record.facts.remaining)
         if not held and search.proven(self._vanish_gap_s, answer.asked_boot_ns, available, uncovered):
             told = f"{available:f} {base} are free, {uncovered:f} are uncovered, {hold:f} are on hold"

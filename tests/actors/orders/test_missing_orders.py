@@ -12,8 +12,8 @@ from actors.messages.control import OperatorAnswer, OperatorRequest, RequestVerb
 from actors.messages.health import Alert, BreakerSignal
 from actors.messages.market import Side
 from actors.messages.orders import OrderKind, OrderState, Protection, Role
-from actors.messages.reconcile import LedgerOrder
-from actors.messages.venue import VenueBalance, VenueOrder
+from actors.messages.reconcile import LedgerOrder, VenueEvidence
+from actors.messages.venue import QueryKind, VenueAnswer, VenueBalance, VenueOrder, VenueQuery
 from actors.orders.records import OrderRecord
 from tests.actors.orders.desk import Desk
 
@@ -115,6 +115,36 @@ def test_a_venue_that_shows_no_order_and_old_accounts_proves_nothing(desk: Desk)
     desk.venue.hidden.clear()
     desk.pass_time(5)
     assert status(desk) == "PROTECTED"
+
+
+def test_an_order_that_came_after_the_account_was_asked_for_explains_no_hold(desk: Desk) -> None:
+    desk.venue.coins["BTC"] += 1
+    (order,) = desk.venue.open()
+    desk.venue.ioc_fills = False
+    desk.approve("1", kind=OrderKind.LIMIT_GTD, end_after_s=60.0, limit_price=Decimal("97.00"))
+    desk.settle()
+    entry = desk.venue.open()[-1]
+    desk.venue.hidden.add(order.order_id)
+    answers: list[VenueAnswer] = []
+    for _ in range(120):  # until the account is asked for; its answer is kept back
+        desk.lease()
+        desk.quote("BTC-USD")
+        desk.harness.advance(0.25)
+        for message in desk.harness.take("gateway"):
+            if isinstance(message, VenueQuery) and message.kind is QueryKind.BALANCES:
+                answers.append(desk.venue.query(message))
+            else:
+                desk.venue.answer_one(desk.harness, message)
+        if answers:
+            break
+    assert answers
+    desk.venue.fill(entry.order_id, Decimal(1), Decimal("97.00"))
+    desk.harness.deliver(VenueEvidence((), tuple(desk.venue.fills)))
+    desk.settle()  # its stop is shown meanwhile
+    assert [one.state for one in protective(desk)] == [OrderState.OPEN, OrderState.OPEN]
+    desk.harness.deliver(answers[0])
+    desk.settle()
+    assert protective(desk)[0].state is OrderState.OPEN
 
 
 def test_what_the_owners_order_holds_does_not_keep_a_stop_from_being_proven_gone(desk: Desk) -> None:
