@@ -24,7 +24,8 @@ from actors.orders import schema, verification
 FORM = 1
 MANIFEST = "manifest.json"
 LEDGER = "ledger.db"
-LEFT_BEHIND = (".lock", "-wal", "-shm", "-journal", ".partial", ".new", ".schema-1", ".schema-2", "strategy.log")
+LEFT_BEHIND = (".lock", "-wal", "-shm", "-journal", ".partial", ".new", ".schema-1", ".schema-2", "strategy.log",
+               "disk.probe")  # fmt: skip
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -179,12 +180,24 @@ def _check_database(path: Path, ledger: Manifest | None) -> None:
 
 def _verify(db: sqlite3.Connection, path: Path) -> verification.Verified:
     (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 2:
+        return _verify_2(db, path)
     if version != schema.VERSION:
         raise BackupError(f"{path}: schema {version}, this build knows {schema.VERSION}: start the daemon on it first")
     try:
         return verification.verify(db, whole=True)
     except verification.ContradictionError as error:
         raise BackupError(f"{path}: the ledger contradicts itself: {error}") from error
+
+
+def _verify_2(db: sqlite3.Connection, path: Path) -> verification.Verified:
+    """The youngest backup may be of the build before: its events tell everything, so a copy in memory is proven."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+        copy.row_factory = db.row_factory
+        db.backup(copy)
+        for statement in (*schema.FROM_2, f"PRAGMA user_version={schema.VERSION}"):
+            copy.execute(statement)
+        return _verify(copy, path)
 
 
 def _open(path: Path) -> sqlite3.Connection:

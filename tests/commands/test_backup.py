@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,8 @@ from commands.prepare import next_epoch
 from run import main
 from supervision.control_store import ControlStore, OperatorStanding
 from tests.actors.orders.factories import order, tamper
+
+V2 = Path(__file__).parents[1] / "actors" / "orders" / "fixtures" / "ledger-v2.db.gz"
 
 
 class Store:
@@ -92,6 +95,28 @@ def test_a_backup_holds_the_whole_store_and_says_what_it_is(store: Store) -> Non
     assert (manifest.mode, manifest.head, manifest.epoch, manifest.build) == ("demo", 3, 7, "build")
     assert manifest.files[-1].name == "ledger.db"  # nothing beside it is younger
     assert not list(folder.parent.glob("*.partial"))
+
+
+def test_what_comes_and_goes_while_a_store_is_copied_is_no_part_of_it(store: Store) -> None:
+    (store.path / "disk.probe").write_bytes(b"\0")  # the watchdog's, gone a moment later
+    _, manifest = backups.backup(store.path, store.data / "backups", "b")
+    assert "disk.probe" not in {entry.name for entry in manifest.files}
+
+
+def test_a_backup_of_the_build_before_is_proven_and_restored_as_it_is(store: Store, tmp_path: Path) -> None:
+    ledger = store.path / "ledger.db"
+    ledger.with_suffix(".lock").unlink()
+    ledger.write_bytes(gzip.decompress(V2.read_bytes()))
+    folder, manifest = backups.backup(store.path, store.data / "backups", "b")
+    restores.restore(folder, tmp_path / "new", "drill")
+    with closing(sqlite3.connect(tmp_path / "new" / "demo" / "ledger.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    brought = Ledger.open(tmp_path / "new" / "demo" / "ledger.db")
+    assert brought.head == manifest.head
+    brought.close()
+    tamper(ledger, "UPDATE positions SET quantity='9'")
+    with pytest.raises(BackupError, match="positions"):
+        backups.backup(store.path, store.data / "backups", "b")
 
 
 def test_a_ledger_that_is_being_written_is_backed_up_as_of_one_moment(store: Store) -> None:
