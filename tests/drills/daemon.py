@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from config.paths import admin_socket, run_dir
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUN = [sys.executable, str(PROJECT / "run.py")]
@@ -181,9 +184,6 @@ class Daemon:
 
     def status(self) -> Json | None:
         """The admin's answer, straight from its socket; None when nobody answers."""
-        sys.path.insert(0, str(PROJECT))
-        from config.paths import admin_socket
-
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(3)
@@ -300,6 +300,7 @@ class Daemon:
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        shutil.rmtree(run_dir(self.data), ignore_errors=True)  # else left to its next start
 
 
 def descendants(pid: int) -> set[int]:
