@@ -107,7 +107,7 @@ def _next_entry(folder: Path) -> dict[str, object]:
     An entry starts when its record is written, right before its first byte; negative: the last one was before.
     Nothing but entries is recorded here: cancels leave no record, and nothing is bought.
     """
-    simulator, daemon, venue = _start(folder, 10, 0.5, 0.3)
+    simulator, daemon, venue = _start(folder, 10, 2.0, 0.3)
     late: list[float] = []
     arrived: list[float] = []
     rates: list[float] = []
