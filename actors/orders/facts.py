@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -398,7 +398,10 @@ class TrackerFacts(TrackerStopping):
             self.clock.boot_ns(), interval, venue.jwt_life_s, venue.visibility_delay_s
         )
         since = record.intent.created_utc_ns - MARGIN_NS
-        name = record.id
+        name, priority = record.id, PRIORITY_UNKNOWN
+
+        def clear(asked_boot_ns: int) -> None:
+            self._advance_search(name, asked_boot_ns, listing=False)
 
         def listed(answer: VenueAnswer) -> None:
             if not answer.ok or not self.take(answer.orders) or name not in self.wire.searches:
@@ -406,25 +409,35 @@ class TrackerFacts(TrackerStopping):
             if not unknowns.lists(record, answer.orders):
                 known = frozenset(view.order_id for view in answer.orders)
                 self._advance_search(name, answer.asked_boot_ns, listing=True)
-                self._ask_fills_of_unknown(record, since, known)
+                self.ask_stray_fills(f"fills-since:{name}", [record], clear, known, priority)
 
-        priority = PRIORITY_UNKNOWN
         by_id = Question(f"order:{name}", QueryKind.ORDER, self._take_answer, priority, client_order_id=name)
         self.ask(by_id)
         self.ask(Question(f"since:{name}", QueryKind.ORDERS_SINCE, listed, priority, since_utc_ns=since))
 
-    def _ask_fills_of_unknown(self, record: OrderRecord, since: int, known: frozenset[str]) -> None:
+    def ask_stray_fills(
+        self,
+        key: str,
+        records: Sequence[OrderRecord],
+        clear: Callable[[int], None],
+        known: frozenset[str],
+        priority: int,
+    ) -> None:
+        """Read the fills since these orders were made; ``clear`` hears when it was asked, if none may be theirs.
+
+        ``known``: order ids that belong to others.
+        """
+
         def done(answer: VenueAnswer) -> None:
             if not answer.ok or not self.take(fills=answer.fills):
                 return
-            ours = frozenset(
-                fill.order_id for fill in answer.fills if self.ledger.order_by_venue_id(fill.order_id) is not None
-            )
-            if unknowns.fills_are_clear(record, answer.fills, known | ours | frozenset(self._not_ours)):
-                self._advance_search(record.id, answer.asked_boot_ns, listing=False)
+            ours = {one.order_id for one in answer.fills if self.ledger.order_by_venue_id(one.order_id) is not None}
+            others = known | ours | self._not_ours
+            if all(unknowns.fills_are_clear(one, answer.fills, others) for one in records):
+                clear(answer.asked_boot_ns)
 
-        key = f"fills-since:{record.id}"
-        self.ask(Question(key, QueryKind.FILLS_SINCE, done, PRIORITY_UNKNOWN, since_utc_ns=since))
+        since = self.oldest_utc_ns(list(records))
+        self.ask(Question(key, QueryKind.FILLS_SINCE, done, priority, since_utc_ns=since))
 
     def _advance_search(self, client_order_id: str, asked_boot_ns: int, *, listing: bool) -> None:
         search = self.wire.searches.get(client_order_id)

@@ -11,7 +11,7 @@ from actors.messages.health import Severity
 from actors.messages.market import Side
 from actors.messages.orders import OrderState
 from actors.messages.venue import QueryKind, VenueAnswer, VenueOrder
-from actors.orders import booking, unknowns, vanished
+from actors.orders import booking, vanished
 from actors.orders.facts import TrackerFacts
 from actors.orders.ledger import Ledger
 from actors.orders.records import OrderRecord
@@ -134,23 +134,9 @@ class TrackerMissing(TrackerFacts):
     def _ask_strays(
         self, key: str, names: frozenset[str], clear: Callable[[int], None], known: frozenset[str] = frozenset()
     ) -> None:
-        """Read the fills since these orders were made; ``clear`` hears when it was asked, if none may be theirs.
-
-        ``known``: order ids that belong to others.
-        """
+        """``clear`` hears when the fills were asked for, if none may be of these orders."""
         records = [one for name in sorted(names) if (one := self.ledger.order(name)) is not None]
-
-        def done(answer: VenueAnswer) -> None:
-            if not answer.ok or not self.take(fills=answer.fills):
-                return
-            ours = {one.order_id for one in answer.fills if self.ledger.order_by_venue_id(one.order_id) is not None}
-            others = known | frozenset(ours) | frozenset(self._not_ours)
-            if all(unknowns.fills_are_clear(one, answer.fills, others) for one in records):
-                clear(answer.asked_boot_ns)
-
-        full_key = f"strays:{key}:{','.join(sorted(names))}"
-        since = self.oldest_utc_ns(records)
-        self.ask(Question(full_key, QueryKind.FILLS_SINCE, done, PRIORITY_PROTECT, since_utc_ns=since))
+        self.ask_stray_fills(f"strays:{key}:{','.join(sorted(names))}", records, clear, known, PRIORITY_PROTECT)
 
     def _note_clear(self, client_order_id: str, what: Evidence, asked_boot_ns: int) -> None:
         search = self.wire.vanishing.get(client_order_id)
